@@ -1,1 +1,74 @@
-fn main(){}
+//! The eBPF programs of syn-guard: entry points only.
+//!
+//! Built for the little-endian BPF target by `cargo xtask build`; the kernel
+//! must be 6.9 or later for [`syn_guard_ack`], 5.16 for the others.
+
+#![no_std]
+#![no_main]
+#![allow(internal_features, reason = "atomic_xadd: BPF targets have no fetch_add")]
+#![feature(core_intrinsics)]
+
+mod ack;
+mod control;
+mod count;
+mod filters;
+mod frame;
+mod half_open;
+mod kfunc;
+mod maps;
+mod observe;
+mod protect;
+mod segment;
+mod sockets;
+mod state;
+mod syn;
+
+use aya_ebpf::bindings::tcx_action_base::{TCX_DROP, TCX_NEXT};
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use syn_guard_common::abi::Action;
+
+/// Sees every frame first: counts SYNs, answers those to a protecting service.
+#[xdp(frags)]
+pub fn syn_guard(context: XdpContext) -> u32 {
+    let reason = syn::handle(&context);
+    count::verdict(reason);
+    match reason.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Cookie => xdp_action::XDP_TX,
+        Action::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// Sees what [`syn_guard`] passed: completes handshakes that carry a cookie.
+#[classifier]
+pub fn syn_guard_ack(context: TcContext) -> i32 {
+    match ack::handle(&context) {
+        None => TCX_NEXT,
+        Some(reason) => {
+            count::verdict(reason);
+            match reason.action() {
+                Action::Drop => TCX_DROP,
+                Action::Pass | Action::Cookie => TCX_NEXT,
+            }
+        }
+    }
+}
+
+/// Carries out a command of the controller; never attached.
+#[xdp]
+pub fn syn_guard_control(context: XdpContext) -> u32 {
+    control::handle(&context)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets only GPL programs call the socket look-ups.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,77 @@
+//! Filters of a few bits before the look-ups that a forged packet would miss.
+//!
+//! The connection and cookie filters are arrays of bytes: the cell at a
+//! flow's hash holds the tick of the last packet that marked it. A tick is
+//! some jiffies, because reading the jiffies costs nothing; its length depends
+//! on the kernel's `CONFIG_HZ`, so ages are chosen for HZ=1000 and are longer
+//! on the others.
+
+/// Cells of the connection filter (1 MiB).
+pub const CONNECTION_CELLS: usize = 1 << 20;
+/// Cells of the cookie filter (256 KiB).
+pub const COOKIE_CELLS: usize = 1 << 18;
+/// Cells of the half-open filter, 8-byte counts (512 KiB).
+pub const HALF_OPEN_CELLS: usize = 1 << 16;
+
+/// A connection may be remembered by the kernel for `TCP_TIMEWAIT_LEN` (60 s)
+/// after its last packet: 32 ticks of 2,048 jiffies are 63.5 to 65.5 s at
+/// HZ=1000, 254 to 262 s at HZ=250.
+pub const CONNECTION_AGE: Age = Age { shift: 11, ticks: 32 };
+/// A handshake is on its way for some seconds: 8 ticks of 1,024 jiffies are
+/// 7 to 8 s at HZ=1000, 28 to 33 s at HZ=250.
+pub const COOKIE_AGE: Age = Age { shift: 10, ticks: 8 };
+
+/// How long a mark lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Age {
+    shift: u32,
+    ticks: u8,
+}
+
+impl Age {
+    /// The mark that a packet leaves at `jiffies`. Never 0, which is a cell
+    /// never marked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mark(self, jiffies: u64) -> u8 {
+        ((jiffies >> self.shift) % 255 + 1) as u8
+    }
+
+    /// Whether a cell was marked within this age of the tick `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_recent(self, cell: u8, now: u8) -> bool {
+        if cell == 0 {
+            return false;
+        }
+        let past = now as i32 - cell as i32;
+        let past = if past < 0 { past + 255 } else { past };
+        // A mark one tick ahead comes from another CPU.
+        past <= self.ticks as i32 || past == 254
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_marked_is_never_recent() {
+        for now in 1..=255 {
+            assert!(!CONNECTION_AGE.is_recent(0, now));
+        }
+    }
+
+    #[test]
+    fn a_mark_lasts_as_long_as_time_wait_from_any_start() {
+        for start in (0..2048 * 600).step_by(777) {
+            let cell = CONNECTION_AGE.mark(start);
+            assert_ne!(cell, 0);
+            let at = |jiffies| CONNECTION_AGE.is_recent(cell, CONNECTION_AGE.mark(start + jiffies));
+            assert!(at(0));
+            assert!(at(60_000), "at HZ=1000, TIME_WAIT is not over");
+            assert!(!at(70_000));
+            assert!(!at(2048 * 200));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The layout of the maps, the same on both sides. Every type is `repr(C)`,
+//! without implicit padding, its size asserted.
+
+mod control;
+mod counters;
+mod event;
+mod filter;
+mod keys;
+mod listener;
+mod service;
+mod tracking;
+mod verdict;
+
+pub use control::{Command, Operation};
+pub use counters::{
+    HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket,
+};
+pub use event::Event;
+pub use filter::{Age, CONNECTION_CELLS, CONNECTION_AGE, COOKIE_AGE, COOKIE_CELLS, HALF_OPEN_CELLS};
+pub use keys::{CookieKeys, KEY_SLOTS};
+pub use listener::{Listener, ListenerKey, listener_flags};
+pub use service::{Mode, ServiceConfig, ServiceState, State};
+pub use tracking::{HalfOpen, Source, SourceKey};
+pub use verdict::{Action, REASONS, Reason};
+
+/// Services guarded at most. Each costs 256 bytes a CPU and a few more.
+pub const MAX_SERVICES: u32 = 256;
+/// Pairs of an own address and a guarded port at most.
+pub const MAX_LISTENERS: u32 = 16_384;
+/// Half-open connections tracked at most; past it they are counted as
+/// untracked.
+pub const MAX_HALF_OPEN: u32 = 131_072;
+/// Sources counted at most; the least recently seen makes room.
+pub const MAX_SOURCES: u32 = 65_536;
+/// Half-open connections that one CPU may track in a budget tick (2^24 ns,
+/// 16.8 ms): 20,000 a second.
+pub const TRACK_BUDGET: u32 = 335;
+/// Nanoseconds of a budget tick, as a shift.
+pub const BUDGET_TICK_SHIFT: u32 = 24;
+/// Bytes of the ring buffer that events travel in.
+pub const EVENT_BYTES: u32 = 64 * 1024;
+
+/// Lets aya read and write these types as map keys and values.
+#[cfg(feature = "user")]
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => {$(
+        // SAFETY: repr(C), made of integers only, no padding: any bytes are a
+        // value and every byte of a value is initialised.
+        unsafe impl aya::Pod for $type {}
+    )+};
+}
+
+#[cfg(feature = "user")]
+plain!(
+    crate::address::Address,
+    crate::flow::Flow,
+    CookieKeys,
+    HalfOpen,
+    Listener,
+    ListenerKey,
+    ServiceConfig,
+    ServiceCounters,
+    ServiceState,
+    Source,
+    SourceKey,
+);

@@ -1,0 +1,98 @@
+//! What was done with a packet, and why.
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The stack got the packet.
+    Pass,
+    /// A SYN-ACK with a cookie went back.
+    Cookie,
+    /// Nobody got it.
+    Drop,
+}
+
+impl Action {
+    /// The word in the CLI and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Cookie => "cookie",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $index:literal, $action:ident, $name:literal;)+) => {
+        /// Why a packet got its verdict: the index of its count in a per-CPU
+        /// array of 8-byte counts.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $variant = $index,)+ }
+
+        /// All reasons, each at its index.
+        pub const REASONS: &[Reason] = &[$(Reason::$variant,)+];
+
+        impl Reason {
+            /// What is done for this reason.
+            #[must_use]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$variant => Action::$action,)+ }
+            }
+
+            /// The word in the CLI and metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not TCP over IPv4 or IPv6.
+    NotTcp = 0, Pass, "not_tcp";
+    /// A header that is cut short, contradicts itself or is not known, or a
+    /// fragment.
+    Unknown = 1, Pass, "unknown";
+    /// TCP to a port that is no service.
+    NotGuarded = 2, Pass, "not_guarded";
+    /// A segment to a service that is no SYN.
+    Segment = 3, Pass, "segment";
+    /// A SYN to a service that observes.
+    Observed = 4, Pass, "observed";
+    /// A SYN to a service's port on an address where nobody listens.
+    NoListener = 5, Pass, "no_listener";
+    /// A SYN whose connection the stack knows: it knows what to do.
+    KnownConnection = 6, Pass, "known_connection";
+    /// A SYN to a protecting service whose accept queue is full.
+    AcceptQueueFull = 7, Pass, "accept_queue_full";
+    /// The SYN-ACK could not be written into the frame.
+    NoRoom = 8, Pass, "no_room";
+    /// A SYN answered with a cookie.
+    CookieSent = 9, Cookie, "cookie_sent";
+    /// An ACK with a valid cookie, made a connection.
+    CookieValidated = 10, Pass, "cookie_validated";
+    /// A segment of a flow that lately got a cookie, without a connection and
+    /// without a valid cookie: it overtook the handshake's ACK, or is forged.
+    /// The stack would reset the connection.
+    NoCookie = 11, Drop, "no_cookie";
+    /// An ACK with a valid cookie that the stack did not take.
+    CookieFailed = 12, Drop, "cookie_failed";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn reasons_stand_at_their_index_with_names_of_their_own() {
+        for (index, reason) in REASONS.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+        let names: HashSet<_> = REASONS.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), REASONS.len());
+    }
+}

@@ -1,0 +1,104 @@
+//! Addresses as the data path keeps them.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IPv6 address, or an IPv4 address mapped into one (`::ffff:a.b.c.d`,
+/// RFC 4291 section 2.5.5.2), as four words in network byte order.
+///
+/// | offset | size | what |
+/// | --- | --- | --- |
+/// | 0 | 16 | the address, network byte order |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Address(pub [u32; 4]);
+
+const _: () = assert!(size_of::<Address>() == 16);
+
+/// The third word of every mapped IPv4 address.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+impl Address {
+    /// The mapped form of an IPv4 address given as it stands in a header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_ipv4_word(word: u32) -> Self {
+        Self([0, 0, MAPPED, word])
+    }
+
+    /// Whether this is a mapped IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+    }
+
+    /// The source this address counts for: an IPv4 address itself, an IPv6
+    /// address's /64, because one host owns at least that much.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(&self) -> Self {
+        if self.is_ipv4() {
+            *self
+        } else {
+            Self([self.0[0], self.0[1], 0, 0])
+        }
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::from_ipv4_word(u32::from_ne_bytes(address.octets()))
+    }
+}
+
+impl From<Ipv6Addr> for Address {
+    fn from(address: Ipv6Addr) -> Self {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(address.octets().as_chunks().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        Self(words)
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => address.into(),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        let mut octets = [0; 16];
+        for (bytes, word) in octets.as_chunks_mut().0.iter_mut().zip(address.0) {
+            *bytes = word.to_ne_bytes();
+        }
+        Ipv6Addr::from(octets).to_canonical()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back() {
+        for text in ["198.18.0.1", "2001:db8::1", "::", "0.0.0.0"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_source_is_its_64_and_an_ipv4_source_its_address() {
+        let source = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            IpAddr::from(Address::from(address).source()).to_string()
+        };
+        assert_eq!(source("10.1.2.3"), "10.1.2.3");
+        assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+}

@@ -1,0 +1,188 @@
+//! The SYN cookie: a SYN-ACK's sequence number from which the handshake's ACK
+//! proves that its sender got it, so that nothing is stored for a SYN.
+//!
+//! | bits | what |
+//! | --- | --- |
+//! | 31-4 | keyed hash of the four-tuple, the client's sequence number, the epoch and the bits below |
+//! | 3 | the epoch's parity |
+//! | 2-0 | class of the [`Terms`] |
+//!
+//! A forger hits one in 2^28 tries. A cookie is good in its epoch and the next
+//! one: 69 to 137 s.
+
+mod siphash;
+mod terms;
+
+pub use siphash::Key;
+pub use terms::{Abilities, Terms};
+
+use crate::flow::Flow;
+use siphash::siphash13;
+
+/// An epoch lasts 2^36 ns (68.7 s).
+pub const EPOCH_SHIFT: u32 = 36;
+
+/// The epoch of a `CLOCK_MONOTONIC` time in nanoseconds.
+#[inline(always)]
+#[must_use]
+pub const fn epoch(now_ns: u64) -> u64 {
+    now_ns >> EPOCH_SHIFT
+}
+
+/// The epoch that a cookie was made in, if it is still good in epoch `now`.
+#[inline(always)]
+#[must_use]
+pub const fn epoch_of(cookie: u32, now: u64) -> u64 {
+    if (cookie >> 3) as u64 & 1 == now & 1 { now } else { now.wrapping_sub(1) }
+}
+
+/// The cookie for a SYN.
+#[inline(always)]
+#[must_use]
+pub fn make(
+    key: &Key,
+    flow: &Flow,
+    sequence: u32,
+    epoch: u64,
+    class: u32,
+    timestamps: bool,
+) -> u32 {
+    let low = (((epoch & 1) as u32) << 3) | (class & (terms::CLASSES - 1));
+    let context = (epoch << 8) | (u64::from(timestamps) << 4) | u64::from(low);
+    let ports = (u64::from(sequence) << 32)
+        | (u64::from(flow.remote_port) << 16)
+        | u64::from(flow.local_port);
+    let remote = &flow.remote.0;
+    let local = &flow.local.0;
+    let pair = |a: u32, b: u32| (u64::from(a) << 32) | u64::from(b);
+    let hash = if flow.remote.is_ipv4() {
+        siphash13(key, [pair(remote[3], local[3]), ports, context])
+    } else {
+        siphash13(
+            key,
+            [
+                pair(remote[0], remote[1]),
+                pair(remote[2], remote[3]),
+                pair(local[0], local[1]),
+                pair(local[2], local[3]),
+                ports,
+                context,
+            ],
+        )
+    };
+    ((hash >> 32) as u32 & !0xf) | low
+}
+
+/// The terms that the ACK of a cookie proves, or none when it is no cookie of
+/// this flow. `sequence` is the client's initial one, `key` the one of
+/// [`epoch_of`] the cookie, `echo` the timestamp that the ACK echoes.
+#[inline(always)]
+#[must_use]
+pub fn check(
+    key: &Key,
+    flow: &Flow,
+    sequence: u32,
+    cookie: u32,
+    now: u64,
+    echo: Option<u32>,
+) -> Option<Terms> {
+    let class = cookie & (terms::CLASSES - 1);
+    let expected =
+        make(key, flow, sequence, epoch_of(cookie, now), class, echo.is_some());
+    if expected != cookie {
+        return None;
+    }
+    Some(match echo {
+        Some(echo) => Terms::with_timestamps(class, echo & terms::OPTION_BITS),
+        None => Terms::bare(class),
+    })
+}
+
+/// The SYN-ACK's timestamp (RFC 7323 TSval), with the terms in its low bits:
+/// the newest such value that is not above the kernel's clock of milliseconds.
+#[inline(always)]
+#[must_use]
+pub fn timestamp(terms: &Terms, now_ns: u64) -> u32 {
+    let now = (now_ns / 1_000_000) as u32;
+    let value = (now & !terms::OPTION_BITS) | terms.option_bits();
+    if value > now { value.wrapping_sub(terms::OPTION_BITS + 1) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Offer;
+    use core::net::IpAddr;
+
+    const KEY: Key = Key { k0: 1, k1: 2 };
+    const ALL: Abilities = Abilities { timestamps: true, sack: true, scaling: true, ecn: true };
+
+    fn flows() -> [Flow; 2] {
+        ["10.1.2.3", "2001:db8::7"].map(|remote| Flow {
+            remote: remote.parse::<IpAddr>().unwrap().into(),
+            local: if remote.contains(':') { "2001:db8::1" } else { "198.18.0.1" }
+                .parse::<IpAddr>()
+                .unwrap()
+                .into(),
+            remote_port: 40_000,
+            local_port: 80,
+        })
+    }
+
+    #[test]
+    fn what_was_granted_comes_back() {
+        for flow in flows() {
+            for bits in 0..64_u32 {
+                let offer = Offer {
+                    mss: if bits & 32 != 0 { 1460 } else { 1300 },
+                    scale: match bits & 3 {
+                        0 => None,
+                        1 => Some(8),
+                        2 => Some(14),
+                        _ => Some(0),
+                    },
+                    sack: bits & 4 != 0,
+                    timestamp: (bits & 8 != 0).then_some(99),
+                    ecn: bits & 16 != 0,
+                };
+                let (terms, class) = Terms::grant(&offer, ALL);
+                let now = 7 << EPOCH_SHIFT;
+                let cookie = make(&KEY, &flow, 1000, epoch(now), class, terms.timestamps);
+                let echo = terms.timestamps.then(|| timestamp(&terms, now));
+                for later in [0, 1] {
+                    let got = check(&KEY, &flow, 1000, cookie, epoch(now) + later, echo);
+                    assert_eq!(got, Some(terms), "{offer:?}");
+                }
+                assert_eq!(check(&KEY, &flow, 1000, cookie, epoch(now) + 2, echo), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_its_own_connection_only() {
+        for flow in flows() {
+            let cookie = make(&KEY, &flow, 1000, 4, 3, false);
+            let good = |key: &Key, flow: &Flow, sequence, cookie, echo| {
+                check(key, flow, sequence, cookie, 4, echo).is_some()
+            };
+            assert!(good(&KEY, &flow, 1000, cookie, None));
+            assert!(!good(&Key { k0: 1, k1: 3 }, &flow, 1000, cookie, None));
+            assert!(!good(&KEY, &flow, 1001, cookie, None));
+            assert!(!good(&KEY, &flow, 1000, cookie, Some(0)), "another kind of class");
+            assert!(!good(&KEY, &Flow { remote_port: 40_001, ..flow }, 1000, cookie, None));
+            assert!(!good(&KEY, &Flow { local_port: 81, ..flow }, 1000, cookie, None));
+            for bit in 0..32 {
+                assert!(!good(&KEY, &flow, 1000, cookie ^ (1 << bit), None), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_timestamp_is_never_ahead_of_the_clock_and_never_far_behind() {
+        let terms = Terms { mss: 1460, scale: Some(7), sack: true, timestamps: true, ecn: true };
+        for ms in (100..10_000_u64).chain(1_000_000..1_000_100) {
+            let value = timestamp(&terms, ms * 1_000_000 + 999_999);
+            assert!(u64::from(value) <= ms && u64::from(value) + 64 > ms, "{ms} {value}");
+        }
+    }
+}

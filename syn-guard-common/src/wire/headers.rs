@@ -1,0 +1,232 @@
+//! Finding the TCP header of a frame.
+
+use super::frame::Frame;
+use crate::address::Address;
+use crate::flow::Flow;
+
+/// Bits of the TCP header's flags (RFC 9293 section 3.1).
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number is significant.
+    pub const ACK: u8 = 0x10;
+    /// ECN-Echo (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// Congestion Window Reduced (RFC 3168).
+    pub const CWR: u8 = 0x80;
+}
+
+const ETHERNET: usize = 14;
+const VLAN_TAG: usize = 4;
+const TCP: u8 = 6;
+/// Bytes of an IPv4 header without options.
+pub(super) const IPV4: usize = 20;
+/// Bytes of an IPv6 header without extensions.
+pub(super) const IPV6: usize = 40;
+/// Bytes of a TCP header without options.
+pub(super) const TCP_HEADER: usize = 20;
+/// Extension headers that are followed before giving up.
+const MAX_EXTENSIONS: usize = 6;
+
+/// Why a frame holds no segment that syn-guard looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotASegment {
+    /// Another protocol.
+    NotTcp,
+    /// A header that is cut short, contradicts itself or is not known, or a
+    /// fragment.
+    Unknown,
+}
+
+/// Where a frame's headers stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Offset of the IP header, bytes.
+    pub ip: usize,
+    /// Offset of the TCP header, bytes.
+    pub tcp: usize,
+    /// IPv6, or else IPv4.
+    pub ipv6: bool,
+    /// Bytes of the TCP header and what follows, by the IP header.
+    pub segment_length: usize,
+}
+
+/// The TCP header, of which 20 bytes are known to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// The sender's port.
+    pub source: u16,
+    /// The receiver's port.
+    pub destination: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Bytes of the header with its options.
+    pub length: usize,
+    /// See [`flags`].
+    pub flags: u8,
+}
+
+impl Headers {
+    /// Finds the TCP header behind Ethernet, up to two VLAN tags, IPv4 with
+    /// options or IPv6 with extension headers.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    #[inline(always)]
+    pub fn find<F: Frame>(frame: &F) -> Result<Self, NotASegment> {
+        let ethernet = frame.chunk::<ETHERNET>(0).ok_or(NotASegment::Unknown)?;
+        let mut kind = ethernet.u16::<12>();
+        let mut ip = ETHERNET;
+        if is_vlan(kind) {
+            let tag = frame.chunk::<VLAN_TAG>(ip).ok_or(NotASegment::Unknown)?;
+            kind = tag.u16::<2>();
+            ip += VLAN_TAG;
+            if is_vlan(kind) {
+                let tag = frame.chunk::<VLAN_TAG>(ip).ok_or(NotASegment::Unknown)?;
+                kind = tag.u16::<2>();
+                ip += VLAN_TAG;
+            }
+        }
+        match kind {
+            0x0800 => ipv4(frame, ip),
+            0x86dd => ipv6(frame, ip),
+            kind if is_vlan(kind) => Err(NotASegment::Unknown),
+            _ => Err(NotASegment::NotTcp),
+        }
+    }
+
+    /// Reads the TCP header, if it is whole.
+    #[inline(always)]
+    pub fn read_tcp<F: Frame>(&self, frame: &F) -> Option<Tcp> {
+        let header = frame.chunk::<TCP_HEADER>(self.tcp)?;
+        let length = usize::from(header.u8::<12>() >> 4) * 4;
+        if length < TCP_HEADER || length > self.segment_length {
+            return None;
+        }
+        Some(Tcp {
+            source: header.u16::<0>(),
+            destination: header.u16::<2>(),
+            sequence: header.u32::<4>(),
+            acknowledgement: header.u32::<8>(),
+            length,
+            flags: header.u8::<13>(),
+        })
+    }
+
+    /// The connection that a segment to this host belongs to.
+    #[inline(always)]
+    pub fn read_flow<F: Frame>(&self, frame: &F, tcp: &Tcp) -> Option<Flow> {
+        let (remote, local) = if self.ipv6 {
+            let header = frame.chunk::<IPV6>(self.ip)?;
+            (
+                Address([
+                    header.word::<8>(),
+                    header.word::<12>(),
+                    header.word::<16>(),
+                    header.word::<20>(),
+                ]),
+                Address([
+                    header.word::<24>(),
+                    header.word::<28>(),
+                    header.word::<32>(),
+                    header.word::<36>(),
+                ]),
+            )
+        } else {
+            let header = frame.chunk::<IPV4>(self.ip)?;
+            (
+                Address::from_ipv4_word(header.word::<12>()),
+                Address::from_ipv4_word(header.word::<16>()),
+            )
+        };
+        Some(Flow { remote, local, remote_port: tcp.source, local_port: tcp.destination })
+    }
+}
+
+#[inline(always)]
+const fn is_vlan(kind: u16) -> bool {
+    // IEEE 802.1Q and 802.1ad.
+    kind == 0x8100 || kind == 0x88a8
+}
+
+#[inline(always)]
+fn ipv4<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
+    let header = frame.chunk::<IPV4>(ip).ok_or(NotASegment::Unknown)?;
+    let first = header.u8::<0>();
+    let length = usize::from(first & 0xf) * 4;
+    if header.u8::<9>() != TCP {
+        return Err(NotASegment::NotTcp);
+    }
+    let total = usize::from(header.u16::<2>());
+    // More fragments, or not the first one (RFC 791 section 3.1).
+    let fragment = header.u16::<6>() & 0x3fff != 0;
+    if first >> 4 != 4
+        || length < IPV4
+        || fragment
+        || total < length
+        || !frame.holds(ip + total)
+    {
+        return Err(NotASegment::Unknown);
+    }
+    Ok(Headers { ip, tcp: ip + length, ipv6: false, segment_length: total - length })
+}
+
+#[inline(always)]
+fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
+    let header = frame.chunk::<IPV6>(ip).ok_or(NotASegment::Unknown)?;
+    let payload = usize::from(header.u16::<4>());
+    if header.u8::<0>() >> 4 != 6 || !frame.holds(ip + IPV6 + payload) {
+        return Err(NotASegment::Unknown);
+    }
+    let mut next = header.u8::<6>();
+    let mut skipped = 0;
+    if next != TCP {
+        for _ in 0..MAX_EXTENSIONS {
+            let Some(length) = extension(frame, ip + IPV6 + skipped, next)? else { break };
+            next = length.0;
+            skipped += length.1;
+        }
+        if next != TCP {
+            return Err(NotASegment::NotTcp);
+        }
+        if skipped > payload {
+            return Err(NotASegment::Unknown);
+        }
+    }
+    Ok(Headers {
+        ip,
+        tcp: ip + IPV6 + skipped,
+        ipv6: true,
+        segment_length: payload - skipped,
+    })
+}
+
+/// What follows the extension header `kind` at `offset`, and its bytes; none
+/// when `kind` is no extension header.
+#[inline(always)]
+fn extension<F: Frame>(
+    frame: &F,
+    offset: usize,
+    kind: u8,
+) -> Result<Option<(u8, usize)>, NotASegment> {
+    // RFC 8200 section 4: hop-by-hop 0, routing 43, destination 60; fragment
+    // 44; RFC 4302: authentication 51, in words of 4 bytes less 2.
+    match kind {
+        0 | 43 | 60 => {
+            let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
+            Ok(Some((header.u8::<0>(), (usize::from(header.u8::<1>()) + 1) * 8)))
+        }
+        51 => {
+            let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
+            Ok(Some((header.u8::<0>(), (usize::from(header.u8::<1>()) + 2) * 4)))
+        }
+        44 => Err(NotASegment::Unknown),
+        _ => Ok(None),
+    }
+}

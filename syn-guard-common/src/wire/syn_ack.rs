@@ -1,0 +1,263 @@
+//! Turning a SYN into its SYN-ACK, in place.
+
+use super::checksum::Sum;
+use super::frame::FrameMut;
+use super::headers::{Headers, IPV4, IPV6, TCP_HEADER, Tcp, flags};
+use crate::cookie::Terms;
+use crate::flow::Flow;
+
+/// Option words of a SYN-ACK at most: MSS, SACK permitted with timestamps
+/// (three), window scale.
+const MAX_OPTION_WORDS: usize = 5;
+
+/// A SYN-ACK: what stands in it, in the kernel's own order of options
+/// (`tcp_options_write`, Linux 6.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynAck {
+    /// Our sequence number: the cookie.
+    pub sequence: u32,
+    /// The MSS to advertise, bytes.
+    pub mss: u16,
+    /// The window, bytes.
+    pub window: u16,
+    /// Our window scale; none when the terms have none.
+    pub scale: Option<u8>,
+    /// SACK permitted.
+    pub sack: bool,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// ECN-Echo.
+    pub ecn: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
+}
+
+impl SynAck {
+    /// The answer to a SYN under `terms`.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(terms: &Terms, sequence: u32, listener: &crate::abi::Listener) -> Self {
+        Self {
+            sequence,
+            mss: listener.mss,
+            window: if terms.timestamps {
+                listener.window_with_timestamps
+            } else {
+                listener.window
+            },
+            scale: if terms.scale.is_some() { Some(listener.scale) } else { None },
+            sack: terms.sack,
+            timestamps: None,
+            ecn: terms.ecn,
+            ttl: listener.ttl,
+        }
+    }
+
+    #[inline(always)]
+    fn option_words(&self) -> ([u32; MAX_OPTION_WORDS], usize) {
+        let mut words = [0; MAX_OPTION_WORDS];
+        words[0] = 0x0204_0000 | self.mss as u32;
+        let mut count = 1;
+        if let Some((value, echo)) = self.timestamps {
+            words[1] = if self.sack { 0x0402_080a } else { 0x0101_080a };
+            words[2] = value;
+            words[3] = echo;
+            count = 4;
+        } else if self.sack {
+            words[1] = 0x0101_0402;
+            count = 2;
+        }
+        if let Some(scale) = self.scale {
+            let word = 0x0103_0300 | scale as u32;
+            // An index that is not constant would put the words on the stack.
+            match count {
+                1 => words[1] = word,
+                2 => words[2] = word,
+                _ => words[4] = word,
+            }
+            count += 1;
+        }
+        (words, count)
+    }
+
+    /// Bytes of the frame that holds this SYN-ACK in place of a SYN with
+    /// these headers. IP options and extension headers are left out.
+    #[inline(always)]
+    #[must_use]
+    pub fn frame_length(&self, headers: &Headers) -> usize {
+        let ip = if headers.ipv6 { IPV6 } else { IPV4 };
+        headers.ip + ip + TCP_HEADER + self.option_words().1 * 4
+    }
+
+    /// Writes the SYN-ACK over the SYN of `flow` and `tcp`. The frame must
+    /// have its [`frame_length`](Self::frame_length); none, with a frame that
+    /// is of no use, when it is shorter.
+    #[inline(always)]
+    #[must_use]
+    pub fn write<F: FrameMut>(
+        &self,
+        frame: &mut F,
+        headers: &Headers,
+        flow: &Flow,
+        tcp: &Tcp,
+    ) -> Option<()> {
+        swap_ethernet(frame)?;
+        let (words, count) = self.option_words();
+        let length = (TCP_HEADER + count * 4) as u32;
+        if headers.ipv6 {
+            self.write_ipv6(frame, headers.ip, flow, length)?;
+        } else {
+            self.write_ipv4(frame, headers.ip, flow, length)?;
+        }
+
+        let offset_and_flags = ((length / 4) << 12)
+            | u32::from(flags::SYN | flags::ACK)
+            | if self.ecn { u32::from(flags::ECE) } else { 0 };
+        let acknowledgement = tcp.sequence.wrapping_add(1);
+        // The ffff of a mapped IPv4 address is no part of its pseudo-header, and
+        // is 0 in this arithmetic.
+        let mut sum = Sum::default()
+            .add_words(&flow.remote.0)
+            .add_words(&flow.local.0)
+            .add(6)
+            .add(length)
+            .add(u32::from(tcp.source))
+            .add(u32::from(tcp.destination))
+            .add(self.sequence)
+            .add(acknowledgement)
+            .add(offset_and_flags)
+            .add(u32::from(self.window));
+        for (index, word) in words.iter().enumerate() {
+            if index < count {
+                sum = sum.add(*word);
+            }
+        }
+
+        let start = headers.ip + if headers.ipv6 { IPV6 } else { IPV4 };
+        let mut header = frame.chunk_mut::<TCP_HEADER>(start)?;
+        header.set_u16::<0>(tcp.destination);
+        header.set_u16::<2>(tcp.source);
+        header.set_u32::<4>(self.sequence);
+        header.set_u32::<8>(acknowledgement);
+        header.set_u16::<12>(offset_and_flags as u16);
+        header.set_u16::<14>(self.window);
+        header.set_u16::<16>(sum.finish());
+        header.set_u16::<18>(0);
+        write_options(frame, start + TCP_HEADER, &words, count)
+    }
+
+    #[inline(always)]
+    fn write_ipv4<F: FrameMut>(
+        &self,
+        frame: &mut F,
+        offset: usize,
+        flow: &Flow,
+        tcp_length: u32,
+    ) -> Option<()> {
+        let total = IPV4 as u32 + tcp_length;
+        let ttl_and_protocol = (u32::from(self.ttl) << 8) | 6;
+        let sum = Sum::default()
+            .add(0x4500)
+            .add(total)
+            .add(0x4000)
+            .add(ttl_and_protocol)
+            .add(u32::from_be(flow.remote.0[3]))
+            .add(u32::from_be(flow.local.0[3]));
+        let mut header = frame.chunk_mut::<IPV4>(offset)?;
+        header.set_u16::<0>(0x4500);
+        header.set_u16::<2>(total as u16);
+        // Identification 0 and "don't fragment": ip_build_and_send_pkt.
+        header.set_u32::<4>(0x4000);
+        header.set_u16::<8>(ttl_and_protocol as u16);
+        header.set_u16::<10>(sum.finish());
+        header.set_word::<12>(flow.local.0[3]);
+        header.set_word::<16>(flow.remote.0[3]);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn write_ipv6<F: FrameMut>(
+        &self,
+        frame: &mut F,
+        offset: usize,
+        flow: &Flow,
+        tcp_length: u32,
+    ) -> Option<()> {
+        let mut header = frame.chunk_mut::<IPV6>(offset)?;
+        header.set_u32::<0>(0x6000_0000);
+        header.set_u16::<4>(tcp_length as u16);
+        header.set_u8::<6>(6);
+        header.set_u8::<7>(self.ttl);
+        let local = &flow.local.0;
+        header.set_word::<8>(local[0]);
+        header.set_word::<12>(local[1]);
+        header.set_word::<16>(local[2]);
+        header.set_word::<20>(local[3]);
+        let remote = &flow.remote.0;
+        header.set_word::<24>(remote[0]);
+        header.set_word::<28>(remote[1]);
+        header.set_word::<32>(remote[2]);
+        header.set_word::<36>(remote[3]);
+        Some(())
+    }
+}
+
+#[inline(always)]
+fn swap_ethernet<F: FrameMut>(frame: &mut F) -> Option<()> {
+    let mut ethernet = frame.chunk_mut::<12>(0)?;
+    let read = ethernet.read();
+    let destination = (read.word::<0>(), read.u16::<4>());
+    let source = (read.u16::<6>(), read.word::<8>());
+    let high = |(low, high): (u16, u32)| {
+        // The first four bytes of the source address, as a word.
+        (u32::from(low) << 16) | (u32::from_be(high) >> 16)
+    };
+    ethernet.set_u32::<0>(high(source));
+    ethernet.set_u16::<4>(u32::from_be(source.1) as u16);
+    ethernet.set_u16::<6>((u32::from_be(destination.0) >> 16) as u16);
+    ethernet.set_u32::<8>((u32::from_be(destination.0) << 16) | u32::from(destination.1));
+    Some(())
+}
+
+#[inline(always)]
+fn write_options<F: FrameMut>(
+    frame: &mut F,
+    start: usize,
+    words: &[u32; MAX_OPTION_WORDS],
+    count: usize,
+) -> Option<()> {
+    // One check of the length for each shape a SYN-ACK can have.
+    match count {
+        1 => {
+            let mut options = frame.chunk_mut::<4>(start)?;
+            options.set_u32::<0>(words[0]);
+        }
+        2 => {
+            let mut options = frame.chunk_mut::<8>(start)?;
+            options.set_u32::<0>(words[0]);
+            options.set_u32::<4>(words[1]);
+        }
+        3 => {
+            let mut options = frame.chunk_mut::<12>(start)?;
+            options.set_u32::<0>(words[0]);
+            options.set_u32::<4>(words[1]);
+            options.set_u32::<8>(words[2]);
+        }
+        4 => {
+            let mut options = frame.chunk_mut::<16>(start)?;
+            options.set_u32::<0>(words[0]);
+            options.set_u32::<4>(words[1]);
+            options.set_u32::<8>(words[2]);
+            options.set_u32::<12>(words[3]);
+        }
+        _ => {
+            let mut options = frame.chunk_mut::<20>(start)?;
+            options.set_u32::<0>(words[0]);
+            options.set_u32::<4>(words[1]);
+            options.set_u32::<8>(words[2]);
+            options.set_u32::<12>(words[3]);
+            options.set_u32::<16>(words[4]);
+        }
+    }
+    Some(())
+}

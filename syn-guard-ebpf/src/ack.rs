@@ -1,0 +1,118 @@
+//! What XDP passed, before the stack sees it: the ACK that carries a cookie
+//! becomes a connection.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
+use syn_guard_common::abi::{ListenerKey, Reason};
+use syn_guard_common::cookie::{self, Key, Terms};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::wire::{Headers, flags, read_options};
+
+use crate::frame::Packet;
+use crate::kfunc::{Request, assign_request};
+use crate::maps::{COOKIE_KEYS, LISTENERS};
+use crate::sockets::{Known, Socket, known};
+use crate::state::Service;
+use crate::{count, filters, observe};
+
+/// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
+/// extensions, TCP with options.
+const HEADERS: u32 = 14 + 40 + 64 + 60;
+
+/// Looks at a packet; none when it is nothing of ours.
+#[inline(always)]
+pub fn handle(context: &TcContext) -> Option<Reason> {
+    if (context.data_end() - context.data()) < HEADERS as usize
+        && context.len() as usize > context.data_end() - context.data()
+    {
+        // A driver may leave headers outside the linear part.
+        let wanted = if context.len() < HEADERS { context.len() } else { HEADERS };
+        context.pull_data(wanted).ok()?;
+    }
+    let packet = Packet::of_tc(context);
+    let headers = Headers::find(&packet).ok()?;
+    let tcp = headers.read_tcp(&packet)?;
+    if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK {
+        return None;
+    }
+    let service = Service::of_port(tcp.destination)?;
+    if !service.is_validating() {
+        return None;
+    }
+    let flow = headers.read_flow(&packet, &tcp)?;
+    let timestamps = read_options(&packet, &headers, &tcp).timestamps;
+    let cookie = tcp.acknowledgement.wrapping_sub(1);
+    let now = cookie::epoch(observe::now_ns());
+    let keys = COOKIE_KEYS.get_ptr(0)?;
+    let slot = (cookie::epoch_of(cookie, now) & 3) as usize;
+    // SAFETY: one of the four keys in the map value; this epoch's and the
+    // last one's are not replaced.
+    let key = unsafe { &*keys.cast::<Key>().add(slot) };
+    let echo = match timestamps {
+        Some((_, echo)) => Some(echo),
+        None => None,
+    };
+    match cookie::check(key, &flow, tcp.sequence.wrapping_sub(1), cookie, now, echo) {
+        Some(terms) => complete(context, &service, &flow, &terms, timestamps),
+        None => without_cookie(context, &service, &flow),
+    }
+}
+
+/// Hands the connection of a validated cookie to the stack.
+#[inline(always)]
+fn complete(
+    context: &TcContext,
+    service: &Service,
+    flow: &Flow,
+    terms: &Terms,
+    timestamps: Option<(u32, u32)>,
+) -> Option<Reason> {
+    let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
+    let listener = LISTENERS.get_ptr(&key)?;
+    // SAFETY: a map value.
+    let our_scale = unsafe { (*listener).scale };
+    let socket = Socket::find(context.as_ptr(), flow)?;
+    if !socket.is_listener() {
+        // The connection is there already: its first ACKs still fit.
+        socket.release();
+        return None;
+    }
+    // SAFETY: a socket that is not yet given back.
+    let full = unsafe { bpf_skc_to_tcp_sock(socket.as_ptr()) };
+    if full.is_null() {
+        socket.release();
+        return None;
+    }
+    let mut request = Request::new(terms, our_scale, timestamps);
+    // SAFETY: the program's own context and a full socket.
+    let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
+    socket.release();
+    if result == 0 {
+        count::service(service.slot, |counters| counters.cookies_validated += 1);
+        return Some(Reason::CookieValidated);
+    }
+    debug!(context, "the stack refused a cookie's connection: {}", result);
+    count::service(service.slot, |counters| counters.cookies_failed += 1);
+    Some(Reason::CookieFailed)
+}
+
+/// An ACK without a valid cookie. Where a cookie went out lately and no
+/// connection came of it, the segment has overtaken the handshake's ACK: it
+/// will be sent again, while the stack would reset the connection.
+#[inline(always)]
+fn without_cookie(
+    context: &TcContext,
+    service: &Service,
+    flow: &Flow,
+) -> Option<Reason> {
+    if !filters::may_have_cookie(flow.hash()) {
+        return None;
+    }
+    if known(context.as_ptr(), flow) != Known::Listener {
+        return None;
+    }
+    count::service(service.slot, |counters| counters.cookies_rejected += 1);
+    Some(Reason::NoCookie)
+}

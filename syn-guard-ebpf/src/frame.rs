@@ -1,0 +1,85 @@
+//! Frames of the kernel behind the traits of `syn_guard_common::wire`.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use syn_guard_common::wire::{Chunk, ChunkMut, Frame, FrameMut};
+
+/// The directly readable bytes of a frame.
+pub struct Packet<'a> {
+    start: usize,
+    end: usize,
+    context: Context<'a>,
+}
+
+enum Context<'a> {
+    Xdp(&'a XdpContext),
+    Tc(&'a TcContext),
+}
+
+impl<'a> Packet<'a> {
+    /// The frame of an XDP program.
+    #[inline(always)]
+    pub fn of_xdp(context: &'a XdpContext) -> Self {
+        Self { start: context.data(), end: context.data_end(), context: Context::Xdp(context) }
+    }
+
+    /// The frame of a TC program, as far as it is linear.
+    #[inline(always)]
+    pub fn of_tc(context: &'a TcContext) -> Self {
+        Self { start: context.data(), end: context.data_end(), context: Context::Tc(context) }
+    }
+}
+
+impl Frame for Packet<'_> {
+    #[inline(always)]
+    fn chunk<const N: usize>(&self, offset: usize) -> Option<Chunk<'_, N>> {
+        let start = self.start + offset;
+        if start + N > self.end {
+            return None;
+        }
+        // SAFETY: the verifier and the line above have checked the N bytes.
+        Some(unsafe { Chunk::new(start as *const u8) })
+    }
+
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        if self.start + length <= self.end {
+            return true;
+        }
+        match self.context {
+            // SAFETY: a helper call with the program's own context.
+            Context::Xdp(context) => unsafe {
+                bpf_xdp_get_buff_len(context.as_ptr().cast()) as usize >= length
+            },
+            Context::Tc(context) => context.len() as usize >= length,
+        }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+impl FrameMut for Packet<'_> {
+    #[inline(always)]
+    fn chunk_mut<const N: usize>(&mut self, offset: usize) -> Option<ChunkMut<'_, N>> {
+        let start = self.start + offset;
+        if start + N > self.end {
+            return None;
+        }
+        // SAFETY: as in `chunk`; a program owns the frame while it runs.
+        Some(unsafe { ChunkMut::new(start as *mut u8) })
+    }
+}
+
+/// Bytes of an XDP frame, those beyond its linear part too.
+#[inline(always)]
+pub fn change_length(context: &XdpContext, from: usize, to: usize) -> Option<()> {
+    let delta = to as i32 - from as i32;
+    // SAFETY: a helper call with the program's own context; every pointer into
+    // the frame is made anew after it.
+    let result = unsafe { bpf_xdp_adjust_tail(context.as_ptr().cast(), delta) };
+    (result == 0).then_some(())
+}

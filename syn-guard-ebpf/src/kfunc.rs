@@ -1,0 +1,83 @@
+//! The kernel function that hands a connection to the stack.
+//!
+//! aya 0.14 cannot link kernel functions. The call below is compiled as one
+//! of a helper with a number that no helper has; the loader finds it and puts
+//! the function's BTF id in its place (`datapath::kfunc` in the controller).
+
+use core::ffi::c_void;
+
+use syn_guard_common::cookie::Terms;
+
+/// The number that stands for `bpf_sk_assign_tcp_reqsk` (Linux 6.9).
+const ASSIGN_REQUEST: usize = 0x5ead_0001;
+
+/// `struct bpf_tcp_req_attrs` (Linux 6.9).
+///
+/// | offset | size | what |
+/// | --- | --- | --- |
+/// | 0 | 4 | TSval of the ACK |
+/// | 4 | 4 | TSecr of the ACK |
+/// | 8 | 2 | MSS |
+/// | 10 | 1 | our window scale |
+/// | 11 | 1 | the client's window scale |
+/// | 12 | 5 x 1 | ECN, window scaling, SACK, timestamps, microseconds |
+/// | 17 | 3 | zero |
+#[repr(C)]
+pub struct Request {
+    received_timestamp: u32,
+    echoed_timestamp: u32,
+    mss: u16,
+    our_scale: u8,
+    client_scale: u8,
+    ecn: u8,
+    scaling: u8,
+    sack: u8,
+    timestamps: u8,
+    microseconds: u8,
+    reserved: [u8; 3],
+}
+
+const _: () = assert!(size_of::<Request>() == 20);
+
+impl Request {
+    /// The request that a validated cookie stands for. `our_scale` is what
+    /// the SYN-ACK carried, `timestamps` TSval and TSecr of the ACK.
+    #[inline(always)]
+    pub fn new(terms: &Terms, our_scale: u8, timestamps: Option<(u32, u32)>) -> Self {
+        let (received, echoed) = timestamps.unwrap_or((0, 0));
+        Self {
+            received_timestamp: received,
+            echoed_timestamp: echoed,
+            mss: terms.mss,
+            our_scale: if terms.scale.is_some() { our_scale } else { 0 },
+            client_scale: terms.scale.unwrap_or(0),
+            ecn: u8::from(terms.ecn),
+            scaling: u8::from(terms.scale.is_some()),
+            sack: u8::from(terms.sack),
+            timestamps: u8::from(terms.timestamps),
+            microseconds: 0,
+            reserved: [0; 3],
+        }
+    }
+}
+
+/// Makes the stack take the packet `skb` as the last one of a handshake with
+/// `listener`, which stays the caller's.
+///
+/// # Safety
+/// `skb` must be the context of a TC program and `listener` a full socket.
+#[inline(always)]
+pub unsafe fn assign_request(
+    skb: *mut c_void,
+    listener: *mut c_void,
+    request: &mut Request,
+) -> i32 {
+    // SAFETY: not a pointer that is followed: the compiler turns a call of a
+    // constant address into a call instruction with that number, which the
+    // loader replaces. The signature is the kernel function's.
+    unsafe {
+        let assign: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut Request, i32) -> i32 =
+            core::mem::transmute(ASSIGN_REQUEST);
+        assign(skb, listener, request, size_of::<Request>() as i32)
+    }
+}

@@ -1,0 +1,68 @@
+//! All maps. Their layout is `syn_guard_common::abi`; each is pinned under
+//! its name, so that a restarted controller finds it.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use syn_guard_common::abi::{
+    CONNECTION_CELLS, COOKIE_CELLS, CookieKeys, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen, Listener,
+    ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_SERVICES, MAX_SOURCES, REASONS, ServiceConfig,
+    ServiceCounters, ServiceState, Source, SourceKey,
+};
+use syn_guard_common::flow::Flow;
+
+/// By port: the slot of its service plus 1, or 0.
+#[map]
+pub static SERVICE_BY_PORT: Array<u32> = Array::pinned(65_536, 0);
+
+/// By slot, written by the controller.
+#[map]
+pub static SERVICE_CONFIG: Array<ServiceConfig> = Array::pinned(MAX_SERVICES, 0);
+
+/// By slot, written by the data path.
+#[map]
+pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(MAX_SERVICES, 0);
+
+/// By slot.
+#[map]
+pub static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> = PerCpuArray::pinned(MAX_SERVICES, 0);
+
+/// Own addresses and ports somebody listens on.
+#[map]
+pub static LISTENERS: HashMap<ListenerKey, Listener> =
+    HashMap::pinned(MAX_LISTENERS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Half-open connections.
+#[map]
+pub static HALF_OPEN: HashMap<Flow, HalfOpen> = HashMap::pinned(MAX_HALF_OPEN, 0);
+
+/// Sources, each for a service.
+#[map]
+pub static SOURCES: LruHashMap<SourceKey, Source> = LruHashMap::pinned(MAX_SOURCES, 0);
+
+/// One value: the cookies' keys. Only root reads it.
+#[map]
+pub static COOKIE_KEYS: Array<CookieKeys> = Array::pinned(1, 0);
+
+/// By reason.
+#[map]
+pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(REASONS.len() as u32, 0);
+
+/// One value: marks of flows that the stack may know.
+#[map]
+pub static CONNECTION_FILTER: Array<[u8; CONNECTION_CELLS]> = Array::pinned(1, 0);
+
+/// One value: marks of flows that got a cookie.
+#[map]
+pub static COOKIE_FILTER: Array<[u8; COOKIE_CELLS]> = Array::pinned(1, 0);
+
+/// One value: how many half-open connections hash to a cell.
+#[map]
+pub static HALF_OPEN_FILTER: Array<[u64; HALF_OPEN_CELLS]> = Array::pinned(1, 0);
+
+/// One value: what a CPU tracked in a tick (high half: the tick).
+#[map]
+pub static TRACKED_IN_TICK: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+
+/// Changes of state.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);

@@ -1,0 +1,117 @@
+//! SYNs to a service that protects: answered with a cookie, unless the stack
+//! must see them.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
+use syn_guard_common::abi::{Listener, Reason, listener_flags};
+use syn_guard_common::cookie::{self, Abilities, Terms};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::wire::{Frame as _, Headers, Offer, SynAck, Tcp, flags, read_options};
+
+use crate::frame::{Packet, change_length};
+use crate::maps::COOKIE_KEYS;
+use crate::sockets::{Known, known};
+use crate::state::Service;
+use crate::{count, filters, observe};
+
+/// A listener is looked up once in so many jiffies: 8 to 80 ms.
+const PROBE_JIFFIES: u64 = 8;
+
+/// Answers a SYN, or says why the stack gets it.
+#[inline(always)]
+pub fn handle(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    hash: u32,
+    service: &Service,
+    listener: *mut Listener,
+) -> Reason {
+    // SAFETY: a map value; what the controller writes meanwhile may be torn
+    // between two versions of it, both of them true a moment ago.
+    let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
+    if listener_flags & listener_flags::ACCEPT_QUEUE_FULL != 0 {
+        filters::mark_connection(hash);
+        return Reason::AcceptQueueFull;
+    }
+    // SAFETY: as above.
+    let (gone, probed_at) = unsafe {
+        (addr_of!((*listener).gone).read_volatile(), addr_of!((*listener).probed_at).read_volatile())
+    };
+    let jiffies = filters::jiffies();
+    let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;
+    if probe || filters::may_be_connection(hash) {
+        let known = known(context.as_ptr(), flow);
+        if known == Known::Connection {
+            filters::mark_connection(hash);
+            return Reason::KnownConnection;
+        }
+        let now_gone = u32::from(known == Known::Nothing);
+        // SAFETY: as above.
+        unsafe {
+            addr_of_mut!((*listener).probed_at).write_volatile(jiffies);
+            if gone != now_gone {
+                addr_of_mut!((*listener).gone).write_volatile(now_gone);
+            }
+        }
+        if now_gone != 0 {
+            debug!(context, "no listener on port {}", flow.local_port);
+            return Reason::NoListener;
+        }
+    } else if gone != 0 {
+        return Reason::NoListener;
+    }
+    match answer(context, headers, tcp, flow, listener, listener_flags) {
+        None => Reason::NoRoom,
+        Some(()) => {
+            filters::mark_cookie(hash);
+            count::service(service.slot, |counters| counters.cookies_sent += 1);
+            Reason::CookieSent
+        }
+    }
+}
+
+/// Turns the SYN into its SYN-ACK.
+#[inline(always)]
+fn answer(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    listener: *const Listener,
+    listener_flags: u32,
+) -> Option<()> {
+    let packet = Packet::of_xdp(context);
+    let options = read_options(&packet, headers, tcp);
+    let ecn = tcp.flags & (flags::ECE | flags::CWR) == flags::ECE | flags::CWR;
+    let abilities = Abilities {
+        timestamps: listener_flags & listener_flags::TIMESTAMPS != 0,
+        sack: listener_flags & listener_flags::SACK != 0,
+        scaling: listener_flags & listener_flags::WINDOW_SCALING != 0,
+        ecn: listener_flags & listener_flags::ECN != 0,
+    };
+    let (terms, class) = Terms::grant(&Offer::new(&options, ecn), abilities);
+    let now = observe::now_ns();
+    let epoch = cookie::epoch(now);
+    let keys = COOKIE_KEYS.get_ptr(0)?;
+    // SAFETY: one of the four keys in the map value; this epoch's is not
+    // replaced while the epoch lasts.
+    let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
+    let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps);
+    // SAFETY: a map value.
+    let mut syn_ack = SynAck::new(&terms, cookie, unsafe { &*listener });
+    if terms.timestamps
+        && let Some((value, _)) = options.timestamps
+    {
+        syn_ack.timestamps = Some((cookie::timestamp(&terms, now), value));
+    }
+    let (from, to) = (packet.length(), syn_ack.frame_length(headers));
+    if from != to {
+        change_length(context, from, to)?;
+    }
+    syn_ack.write(&mut Packet::of_xdp(context), headers, flow, tcp)
+}

@@ -1,0 +1,150 @@
+//! The state of services, shared by all CPUs.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::ptr::{addr_of, addr_of_mut};
+
+use syn_guard_common::abi::{Event, ServiceConfig, ServiceState, State};
+
+use crate::count;
+use crate::maps::{EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
+
+/// A service's slot with its state.
+#[derive(Clone, Copy)]
+pub struct Service {
+    /// Its slot.
+    pub slot: u32,
+    state: *mut ServiceState,
+}
+
+/// Adds to a count that other CPUs change too, for the effect only.
+///
+/// # Safety
+/// `count` must point into a map value.
+#[inline(always)]
+pub unsafe fn add(count: *mut u64, value: u64) {
+    // SAFETY: by the caller's word.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, value) };
+}
+
+/// Adds to a count that other CPUs change too; what it was before.
+///
+/// # Safety
+/// `count` must point into a map value.
+#[inline(always)]
+pub unsafe fn fetch_add(count: *mut u64, value: u64) -> u64 {
+    // SAFETY: by the caller's word. A relaxed one whose result is used is
+    // compiled wrongly with alu32 (LLVM 22).
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(count, value) }
+}
+
+impl Service {
+    /// The service of a port.
+    #[inline(always)]
+    pub fn of_port(port: u16) -> Option<Self> {
+        let slot = SERVICE_BY_PORT.get(u32::from(port))?.checked_sub(1)?;
+        Self::of_slot(slot)
+    }
+
+    /// The service of a slot.
+    #[inline(always)]
+    pub fn of_slot(slot: u32) -> Option<Self> {
+        Some(Self { slot, state: SERVICE_STATE.get_ptr_mut(slot)? })
+    }
+
+    /// What the controller says of it.
+    #[inline(always)]
+    pub fn config(&self) -> Option<&'static ServiceConfig> {
+        SERVICE_CONFIG.get(self.slot)
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        // SAFETY: a map value; a word is read whole.
+        State::from_u32(unsafe { addr_of!((*self.state).state).read_volatile() })
+    }
+
+    /// Whether its cookies are validated.
+    #[inline(always)]
+    pub fn is_validating(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { addr_of!((*self.state).validating).read_volatile() != 0 }
+    }
+
+    /// Changes the state; protecting also starts validating.
+    #[inline(always)]
+    pub fn set_state(&self, state: State, now_ns: u64) {
+        // SAFETY: a map value; words are written whole. Validation starts
+        // before the first cookie leaves.
+        unsafe {
+            if state == State::Protecting {
+                addr_of_mut!((*self.state).validating).write_volatile(1);
+            }
+            addr_of_mut!((*self.state).since_ns).write_volatile(now_ns);
+            addr_of_mut!((*self.state).state).write_volatile(state as u32);
+        }
+    }
+
+    /// Stops validating, unless the service protects.
+    #[inline(always)]
+    pub fn stop_validating(&self) {
+        if self.state() != State::Protecting {
+            // SAFETY: as above.
+            unsafe { addr_of_mut!((*self.state).validating).write_volatile(0) }
+        }
+    }
+
+    /// One more half-open connection; how many there are now.
+    #[inline(always)]
+    pub fn add_half_open(&self) -> u64 {
+        // SAFETY: a map value.
+        unsafe { fetch_add(addr_of_mut!((*self.state).half_open), 1) + 1 }
+    }
+
+    /// One half-open connection less.
+    #[inline(always)]
+    pub fn remove_half_open(&self) {
+        // SAFETY: a map value.
+        unsafe { add(addr_of_mut!((*self.state).half_open), u64::MAX) }
+    }
+
+    /// Half-open connections now.
+    #[inline(always)]
+    pub fn half_open(&self) -> u64 {
+        // SAFETY: a map value.
+        unsafe { addr_of!((*self.state).half_open).read_volatile() }
+    }
+
+    /// One more SYN that passed untracked; how many in the running second.
+    #[inline(always)]
+    pub fn add_untracked(&self, now_ns: u64) -> u64 {
+        // 2^30 ns are a second and a bit.
+        let second = now_ns >> 30;
+        // SAFETY: a map value. Two CPUs that start a second together lose a
+        // few counts of it.
+        unsafe {
+            if addr_of!((*self.state).untracked_second).read_volatile() != second {
+                addr_of_mut!((*self.state).untracked_second).write_volatile(second);
+                addr_of_mut!((*self.state).untracked).write_volatile(0);
+            }
+            fetch_add(addr_of_mut!((*self.state).untracked), 1) + 1
+        }
+    }
+
+    /// Starts to protect and tells the controller why.
+    #[inline(always)]
+    pub fn protect(&self, now_ns: u64, half_open: u64, untracked: u64, limit: u64) {
+        self.set_state(State::Protecting, now_ns);
+        count::service(self.slot, |counters| counters.protections += 1);
+        let event = Event {
+            at_ns: now_ns,
+            half_open,
+            limit,
+            slot: self.slot,
+            untracked: untracked as u32,
+        };
+        // A full ring buffer loses the reason, not the change: the controller
+        // reads the state as well.
+        let _ = EVENTS.output::<Event>(event, 0);
+    }
+}

@@ -1,0 +1,41 @@
+//! The first look at every frame.
+
+use aya_ebpf::programs::XdpContext;
+use syn_guard_common::abi::{Listener, ListenerKey, Reason, State};
+use syn_guard_common::wire::{Headers, NotASegment, flags};
+
+use crate::frame::Packet;
+use crate::maps::LISTENERS;
+use crate::state::Service;
+use crate::{count, observe, protect, segment};
+
+/// Decides about a frame.
+#[inline(always)]
+pub fn handle(context: &XdpContext) -> Reason {
+    let packet = Packet::of_xdp(context);
+    let headers = match Headers::find(&packet) {
+        Ok(headers) => headers,
+        Err(NotASegment::NotTcp) => return Reason::NotTcp,
+        Err(NotASegment::Unknown) => return Reason::Unknown,
+    };
+    let Some(tcp) = headers.read_tcp(&packet) else { return Reason::Unknown };
+    let Some(service) = Service::of_port(tcp.destination) else { return Reason::NotGuarded };
+    let Some(flow) = headers.read_flow(&packet, &tcp) else { return Reason::Unknown };
+    let hash = flow.hash();
+    if tcp.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) != flags::SYN {
+        segment::handle(&flow, hash, &tcp);
+        return Reason::Segment;
+    }
+    let state = service.state();
+    if state == State::Off {
+        return Reason::NotGuarded;
+    }
+    count::service(service.slot, |counters| counters.syns += 1);
+    let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
+    let Some(listener) = LISTENERS.get_ptr_mut(&key) else { return Reason::NoListener };
+    let listener: *mut Listener = listener;
+    if state == State::Protecting || observe::handle(&service, &flow, hash, tcp.sequence) {
+        return protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);
+    }
+    Reason::Observed
+}
