@@ -1,0 +1,6 @@
+//! The tasks of the workspace, as a library: `cargo xtask` calls them.
+
+pub mod build;
+pub mod command;
+pub mod setup;
+pub mod test;

@@ -1,1 +1,70 @@
-fn main(){}
+//! `cargo xtask`: set-up, build, tests and demo of syn-guard.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{
+    build::{self, Paths},
+    setup::{self, Need},
+    test,
+};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about,
+    disable_help_subcommand = true
+)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the build, the tests and the demo need
+    Setup,
+    /// Build the eBPF objects and the syn-guard binary
+    Build {
+        /// Build the binary with optimizations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Check the format, lint, and run all tests
+    Test {
+        /// Arguments for `cargo test`, such as `-p syn-guard` or a test's name
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> anyhow::Result<()> {
+    let paths = Paths::find()?;
+    match verb {
+        Verb::Setup => {
+            setup::run(Need::Test, &paths)?;
+            println!("all there: rustc with sources, bpf-linker, and the programs of the tests");
+        }
+        Verb::Build { release } => {
+            let tools = setup::run(Need::Build, &paths)?;
+            let built = build::run(&tools, &paths, *release)?;
+            println!("{}", built.binary.display());
+        }
+        Verb::Test { args } => {
+            let tools = setup::run(Need::Test, &paths)?;
+            test::run(&tools, &paths, args)?;
+        }
+    }
+    Ok(())
+}
