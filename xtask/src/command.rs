@@ -31,6 +31,14 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
+/// The command without its path and variables: what an error names, as [`say`] told the rest.
+fn named(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// Says the command on standard error.
 pub fn say(command: &Command) {
     eprintln!("+ {}", shown(command));
@@ -44,7 +52,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     say(command);
     let status = command.status().with_context(|| starting(command))?;
     if !status.success() {
-        bail!("`{}` failed: {status}", shown(command));
+        bail!("`{}` failed: {status}", named(command));
     }
     Ok(())
 }
@@ -61,7 +69,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     } = command.output().with_context(|| starting(command))?;
     if !status.success() {
         let stderr = String::from_utf8_lossy(&stderr);
-        bail!("`{}` failed: {status}: {}", shown(command), stderr.trim());
+        bail!("`{}` failed: {status}: {}", named(command), stderr.trim());
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
