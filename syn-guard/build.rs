@@ -42,9 +42,9 @@ fn built(out: &Path) -> PathBuf {
         .map(|dir| dir.join(object))
         .find(|file| file.is_file())
         .unwrap_or_else(|| {
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../target")
-                .join(object)
+            let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let workspace = package.parent().unwrap_or(package);
+            workspace.join("target").join(object)
         })
 }
 

@@ -31,6 +31,9 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Show a flood and its end against a real web server
+    #[command(hide = true)]
+    Demo,
     /// Check the format, lint, and run all tests
     Test {
         /// Arguments for `cargo test`, such as `-p syn-guard` or a test's name
@@ -60,6 +63,11 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             let tools = setup::run(Need::Build, &paths)?;
             let built = build::run(&tools, &paths, *release)?;
             println!("{}", built.binary.display());
+        }
+        Verb::Demo => {
+            let tools = setup::run(Need::Demo, &paths)?;
+            build::run(&tools, &paths, true)?;
+            anyhow::bail!("the demo is not part of this tree yet");
         }
         Verb::Test { args } => {
             let tools = setup::run(Need::Test, &paths)?;
