@@ -2,5 +2,6 @@
 
 pub mod build;
 pub mod command;
+pub mod lab;
 pub mod setup;
 pub mod test;

@@ -1,1 +1,57 @@
-fn main(){}
+//! The lab's XDP programs: `flood_*` makes spoofed SYNs, `bounce` is the floor that guards are
+//! compared with, `answers` counts what comes back to spoofed sources.
+#![no_std]
+#![expect(missing_docs, reason = "the xdp macro drops the docs of its functions")]
+#![no_main]
+
+mod answers;
+mod bounce;
+mod flood;
+mod frame;
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+
+/// IPv4 SYNs with MSS and window scale.
+#[xdp]
+pub fn flood_ipv4(ctx: XdpContext) -> u32 {
+    flood::send::<false, 62>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// IPv4 SYNs with MSS, SACK, timestamps and window scale.
+#[xdp]
+pub fn flood_ipv4_full(ctx: XdpContext) -> u32 {
+    flood::send::<false, 74>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// IPv6 SYNs with MSS and window scale.
+#[xdp]
+pub fn flood_ipv6(ctx: XdpContext) -> u32 {
+    flood::send::<true, 82>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// IPv6 SYNs with MSS, SACK, timestamps and window scale.
+#[xdp]
+pub fn flood_ipv6_full(ctx: XdpContext) -> u32 {
+    flood::send::<true, 94>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// Sends frames of spoofed sources back with addresses and ports swapped.
+#[xdp]
+pub fn bounce(ctx: XdpContext) -> u32 {
+    bounce::bounce(&ctx).unwrap_or(xdp_action::XDP_PASS)
+}
+
+/// Counts and drops what is addressed to spoofed sources.
+#[xdp]
+pub fn answers(ctx: XdpContext) -> u32 {
+    answers::count(&ctx).unwrap_or(xdp_action::XDP_PASS)
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

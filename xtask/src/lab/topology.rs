@@ -1,0 +1,158 @@
+//! The namespaces, the link between them, addresses, routes and neighbours.
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    os::fd::AsRawFd as _,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6, CLIENT_MAC, Namespace, SERVER_INTERFACE,
+    SERVER_IPV4, SERVER_IPV6, SERVER_MAC, cleaner::Cleaner,
+};
+
+/// Makes both namespaces and the veth pair.
+pub(super) fn make(cleaner: &Cleaner) -> Result<()> {
+    let (server, client) = (cleaner.server_name(), cleaner.client_name());
+    batch(
+        None,
+        &format!(
+            "netns add {server}\n\
+             netns add {client}\n\
+             link add {SERVER_INTERFACE} netns {server} address {} numrxqueues 1 numtxqueues 1 \
+             type veth peer name {CLIENT_INTERFACE} netns {client} address {} \
+             numrxqueues 1 numtxqueues 1\n",
+            mac(SERVER_MAC),
+            mac(CLIENT_MAC)
+        ),
+    )?;
+    batch(
+        Some(&server),
+        &(side(SERVER_INTERFACE, &SERVER, &CLIENT)
+            + &format!(
+                "route add 10.0.0.0/8 via {CLIENT_IPV4}\n\
+                 route add 198.19.0.0/16 via {CLIENT_IPV4}\n\
+                 route add 2001:db8:1000::/36 via {CLIENT_IPV6}\n\
+                 route add 2001:db8:2000::/36 via {CLIENT_IPV6}\n"
+            )),
+    )?;
+    batch(
+        Some(&client),
+        &(side(CLIENT_INTERFACE, &CLIENT, &SERVER)
+            + "route add local 198.19.0.0/16 dev lo\n\
+               route add local 2001:db8:1000::/36 dev lo\n"),
+    )
+}
+
+/// Sysctls and offloads of both sides.
+pub(super) fn tune(server: &Namespace, client: &Namespace) -> Result<()> {
+    for namespace in [server, client] {
+        namespace.set_sysctl("net.ipv4.ip_forward", "0")?;
+        namespace.set_sysctl("net.ipv6.conf.all.forwarding", "0")?;
+        namespace.set_sysctl("net.ipv4.conf.all.rp_filter", "0")?;
+    }
+    server.set_sysctl(&format!("net.ipv4.conf.{SERVER_INTERFACE}.rp_filter"), "0")?;
+    client.set_sysctl(&format!("net.ipv4.conf.{CLIENT_INTERFACE}.rp_filter"), "0")?;
+    // Binding any of the local prefix needs no more than the route with IPv4, this with IPv6.
+    client.set_sysctl("net.ipv6.ip_nonlocal_bind", "1")?;
+    // Redirected frames reach a veth only where it runs NAPI.
+    server
+        .run(|| enable_gro(SERVER_INTERFACE))?
+        .context("turning on GRO at the server")
+}
+
+struct Addresses {
+    ipv4: std::net::Ipv4Addr,
+    ipv6: std::net::Ipv6Addr,
+    mac: [u8; 6],
+}
+
+const SERVER: Addresses = Addresses {
+    ipv4: SERVER_IPV4,
+    ipv6: SERVER_IPV6,
+    mac: SERVER_MAC,
+};
+const CLIENT: Addresses = Addresses {
+    ipv4: CLIENT_IPV4,
+    ipv6: CLIENT_IPV6,
+    mac: CLIENT_MAC,
+};
+
+fn side(interface: &str, own: &Addresses, peer: &Addresses) -> String {
+    let mac = mac(peer.mac);
+    format!(
+        "link set lo up\n\
+         link set {interface} addrgenmode none up\n\
+         addr add {}/24 dev {interface}\n\
+         addr add {}/64 dev {interface} nodad\n\
+         neigh add {} lladdr {mac} dev {interface} nud permanent\n\
+         neigh add {} lladdr {mac} dev {interface} nud permanent\n",
+        own.ipv4, own.ipv6, peer.ipv4, peer.ipv6
+    )
+}
+
+fn mac(address: [u8; 6]) -> String {
+    let mut text = String::new();
+    for (i, byte) in address.iter().enumerate() {
+        let colon = if i == 0 { "" } else { ":" };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{colon}{byte:02x}");
+    }
+    text
+}
+
+fn batch(namespace: Option<&str>, lines: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    if let Some(namespace) = namespace {
+        command.args(["-n", namespace]);
+    }
+    let mut child = command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running ip (package iproute2)")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.as_bytes()).context("writing to ip")?;
+    }
+    let output = child.wait_with_output().context("waiting for ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip -batch failed: {}\n{lines}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// `ethtool -K <interface> gro on`, in the calling thread's namespace.
+fn enable_gro(interface: &str) -> Result<()> {
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    #[repr(C)]
+    struct EthtoolValue {
+        command: u32,
+        data: u32,
+    }
+
+    let mut value = EthtoolValue {
+        command: ETHTOOL_SGRO,
+        data: 1,
+    };
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(15)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    // SAFETY: the request is as SIOCETHTOOL wants it, and it and its value outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
