@@ -1,0 +1,241 @@
+//! Interfaces: their index, and the XDP program that is already there.
+
+use std::fmt;
+
+use netlink_packet_core::{NlasIterator, parse_u8, parse_u32};
+
+use super::netlink::{NetlinkError, attributes, collect};
+
+pub use super::routes::{RouteError, default_route};
+
+/// `NETLINK_ROUTE`.
+pub(super) const PROTOCOL: isize = libc::NETLINK_ROUTE as isize;
+
+/// Bytes of `struct ifinfomsg`.
+const HEADER: usize = 16;
+
+/// `IFLA_XDP_ATTACHED` and `IFLA_XDP_PROG_ID` of `if_link.h`.
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+const IFLA_XDP_HW_PROG_ID: u16 = 7;
+
+/// Why interfaces could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// There is none of that name.
+    #[error("no such interface {name}; there are: {}", there.join(", "))]
+    NoSuchInterface {
+        /// What was asked for.
+        name: String,
+        /// All names in this network namespace.
+        there: Vec<String>,
+    },
+    /// There is none of that index.
+    #[error("no interface has the index {0}")]
+    NoSuchIndex(u32),
+    /// They could not be read.
+    #[error("cannot read the interfaces")]
+    Read(#[from] NetlinkError),
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver (native).
+    Driver,
+    /// After the driver, on the socket buffer (generic).
+    Generic,
+    /// In the device.
+    Hardware,
+    /// In more than one of these.
+    Multiple,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Driver => "native",
+            Self::Generic => "generic",
+            Self::Hardware => "hardware",
+            Self::Multiple => "multiple",
+        })
+    }
+}
+
+/// An attached XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// Its id, as `bpftool prog show` tells it.
+    pub id: u32,
+    /// How it is attached.
+    pub mode: XdpMode,
+}
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// `IFF_LOOPBACK`.
+    pub loopback: bool,
+    /// The XDP program on it.
+    pub xdp: Option<XdpProgram>,
+}
+
+/// All interfaces of this network namespace.
+pub fn interfaces() -> Result<Vec<Interface>, InterfaceError> {
+    Ok(collect(
+        PROTOCOL,
+        libc::RTM_GETLINK,
+        &[0; HEADER],
+        |kind, payload| {
+            (kind == libc::RTM_NEWLINK)
+                .then(|| interface(payload))
+                .transpose()
+        },
+    )?)
+}
+
+/// The index of the interface `name`.
+pub fn index_of(name: &str) -> Result<u32, InterfaceError> {
+    let all = interfaces()?;
+    match all.iter().find(|interface| interface.name == name) {
+        Some(interface) => Ok(interface.index),
+        None => Err(InterfaceError::NoSuchInterface {
+            name: name.to_owned(),
+            there: all.into_iter().map(|interface| interface.name).collect(),
+        }),
+    }
+}
+
+/// The XDP program on the interface of that index.
+pub fn xdp_program(index: u32) -> Result<Option<XdpProgram>, InterfaceError> {
+    interfaces()?
+        .into_iter()
+        .find(|interface| interface.index == index)
+        .map(|interface| interface.xdp)
+        .ok_or(InterfaceError::NoSuchIndex(index))
+}
+
+fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
+    // struct ifinfomsg: index at 4, flags at 8.
+    let word = |at: usize| parse_u32(payload.get(at..at + 4).unwrap_or_default());
+    let mut read = Interface {
+        index: word(4)?,
+        name: String::new(),
+        mtu: 0,
+        loopback: word(8)? & libc::IFF_LOOPBACK as u32 != 0,
+        xdp: None,
+    };
+    for attribute in attributes(payload, HEADER) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            libc::IFLA_IFNAME => {
+                let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+                read.name = String::from_utf8_lossy(name).into_owned();
+            }
+            libc::IFLA_MTU => read.mtu = parse_u32(value)?,
+            libc::IFLA_XDP => read.xdp = xdp(value)?,
+            _ => {}
+        }
+    }
+    Ok(read)
+}
+
+/// The nested attributes of `IFLA_XDP`.
+fn xdp(nested: &[u8]) -> Result<Option<XdpProgram>, NetlinkError> {
+    let (mut attached, mut only, mut any) = (0, None, None);
+    for attribute in NlasIterator::new(nested) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_XDP_ATTACHED => attached = parse_u8(value)?,
+            // Absent when programs are attached in more than one mode.
+            IFLA_XDP_PROG_ID => only = Some(parse_u32(value)?),
+            IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID | IFLA_XDP_HW_PROG_ID => {
+                any = any.or(Some(parse_u32(value)?));
+            }
+            _ => {}
+        }
+    }
+    let mode = match attached {
+        0 => return Ok(None),
+        1 => XdpMode::Driver,
+        2 => XdpMode::Generic,
+        3 => XdpMode::Hardware,
+        _ => XdpMode::Multiple,
+    };
+    Ok(only.or(any).map(|id| XdpProgram { id, mode }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_loopback_interface() {
+        let all = interfaces().unwrap();
+        let lo = all.iter().find(|interface| interface.loopback).unwrap();
+        assert_eq!(lo.name, "lo");
+        assert_eq!(index_of("lo").unwrap(), lo.index);
+        assert_eq!(xdp_program(lo.index).unwrap(), lo.xdp);
+        assert!(lo.mtu > 1000);
+    }
+
+    #[test]
+    fn names_what_there_is() {
+        let error = index_of("eht0").unwrap_err().to_string();
+        assert!(
+            error.starts_with("no such interface eht0; there are: "),
+            "{error}"
+        );
+        assert!(error.contains("lo"), "{error}");
+        assert!(matches!(
+            xdp_program(u32::MAX),
+            Err(InterfaceError::NoSuchIndex(_))
+        ));
+    }
+
+    /// `struct nlattr`: length, kind, value, padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn reads_the_attached_program() {
+        assert_eq!(xdp(&attribute(IFLA_XDP_ATTACHED, &[0])).unwrap(), None);
+        let id = 42u32.to_ne_bytes();
+        let generic = [
+            attribute(IFLA_XDP_ATTACHED, &[2]),
+            attribute(IFLA_XDP_PROG_ID, &id),
+            attribute(IFLA_XDP_SKB_PROG_ID, &id),
+        ];
+        let expected = XdpProgram {
+            id: 42,
+            mode: XdpMode::Generic,
+        };
+        assert_eq!(xdp(&generic.concat()).unwrap(), Some(expected));
+        let both = [
+            attribute(IFLA_XDP_ATTACHED, &[4]),
+            attribute(IFLA_XDP_DRV_PROG_ID, &id),
+            attribute(IFLA_XDP_SKB_PROG_ID, &7u32.to_ne_bytes()),
+        ];
+        let expected = XdpProgram {
+            id: 42,
+            mode: XdpMode::Multiple,
+        };
+        assert_eq!(xdp(&both.concat()).unwrap(), Some(expected));
+    }
+}

@@ -1,0 +1,18 @@
+//! What the kernel tells user space: sockets, counters, sysctls, interfaces
+//! and owners.
+//!
+//! All functions are synchronous, read the network namespace of the calling
+//! thread, and need no privilege unless they say so.
+
+pub mod addresses;
+pub mod bpf_owners;
+pub mod interfaces;
+pub mod netlink;
+pub mod owners;
+pub mod routes;
+pub mod sock_diag;
+pub mod sysctl;
+pub mod tcp_ext;
+pub mod tcp_settings;
+
+pub use tcp_settings::TcpSettings;

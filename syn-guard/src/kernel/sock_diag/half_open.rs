@@ -1,0 +1,55 @@
+//! Half-open connections.
+
+use std::{net::SocketAddr, time::Duration};
+
+use netlink_packet_sock_diag::{
+    constants::AF_INET6,
+    inet::{ExtensionFlags, StateFlags, Timer},
+};
+
+use super::{SockDiagError, each_socket, ends, half_open_age};
+
+/// A request socket in SYN_RECV: the SYN came, the handshake is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// The own end.
+    pub local: SocketAddr,
+    /// The client's end, IPv4-mapped addresses as IPv4.
+    pub remote: SocketAddr,
+    /// The listener is an IPv6 socket, also when the addresses are IPv4.
+    pub ipv6_socket: bool,
+    /// SYN-ACKs sent again so far.
+    pub retransmits: u8,
+    /// Time until the next SYN-ACK, or until the kernel gives up.
+    pub expires: Duration,
+    /// Time since the SYN, see [`half_open_age`].
+    pub age: Duration,
+}
+
+/// All half-open connections, IPv4 sockets first, in the kernel's order.
+pub fn half_open() -> Result<Vec<HalfOpen>, SockDiagError> {
+    let mut found = Vec::new();
+    each_socket(
+        "half-open connections",
+        // The kernel adds TCP_NEW_SYN_RECV, the request sockets' state.
+        StateFlags::SYN_RECV,
+        ExtensionFlags::empty(),
+        |header, _| {
+            let (expires, retransmits) = match header.timer {
+                Some(Timer::Retransmit(expires, retransmits)) => (expires, retransmits),
+                _ => (Duration::ZERO, 0),
+            };
+            let (local, remote) = ends(&header.socket_id);
+            found.push(HalfOpen {
+                local,
+                remote,
+                ipv6_socket: header.family == AF_INET6,
+                retransmits,
+                expires,
+                age: half_open_age(retransmits, expires),
+            });
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}

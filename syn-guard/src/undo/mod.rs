@@ -1,0 +1,345 @@
+//! Changes to the system, each written down before it is made, so that it can
+//! be undone also after a crash.
+//!
+//! The journal is `undo.json` in the state directory:
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "boot_id": "5b0e...",
+//!   "network_namespace": 4026531840,
+//!   "changes": [
+//!     {"kind": "sysctl", "name": "net.ipv4.tcp_syncookies", "old": "0", "new": ["1"]},
+//!     {"kind": "mount", "path": "/sys/fs/bpf"}
+//!   ]
+//! }
+//! ```
+
+mod file;
+mod system;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::sysctl::SysctlError;
+pub use file::FileError;
+use file::{Contents, File};
+pub use system::{Kernel, System, SystemError};
+
+/// Why a change was not made, or the journal not read.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// The journal's file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A sysctl.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The network namespace or the boot is not known.
+    #[error(transparent)]
+    System(#[from] SystemError),
+}
+
+/// A change to the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// A sysctl has another value.
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// What it was before we first changed it.
+        old: String,
+        /// What we set it to, the latest last. More than one, so that a crash
+        /// between writing this and setting it leaves no doubt whose value it is.
+        new: Vec<String>,
+    },
+    /// A file system was mounted.
+    Mount {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// What became of a change that was to be undone.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The old value is back.
+    Restored {
+        /// The sysctl.
+        name: String,
+        /// Its value now.
+        value: String,
+    },
+    /// The old value was there already.
+    AlreadyThere {
+        /// The sysctl.
+        name: String,
+    },
+    /// Somebody else changed it since; it was left as it is.
+    ChangedMeanwhile {
+        /// The sysctl.
+        name: String,
+        /// What we had set.
+        ours: String,
+        /// What it is.
+        found: String,
+        /// What it was before us.
+        old: String,
+    },
+    /// The mount is gone.
+    Unmounted {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// It could not be undone and stays in the journal.
+    Failed {
+        /// The change.
+        change: Change,
+        /// Why.
+        error: SystemError,
+    },
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restored { name, value } => write!(f, "{name} is {value} again"),
+            Self::AlreadyThere { name } => write!(f, "{name} had its old value already"),
+            Self::ChangedMeanwhile {
+                name,
+                ours,
+                found,
+                old,
+            } => write!(
+                f,
+                "{name} was left at {found}: somebody changed it after we had set it to {ours} (before us it was {old})"
+            ),
+            Self::Unmounted { path } => write!(f, "{} is unmounted", path.display()),
+            Self::Failed { change, error } => match change {
+                Change::Sysctl { name, old, .. } => {
+                    write!(f, "{name} could not be set back to {old}: {error}")
+                }
+                Change::Mount { path } => {
+                    write!(f, "{} could not be unmounted: {error}", path.display())
+                }
+            },
+        }
+    }
+}
+
+/// What the state directory held when the journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Changes in this network namespace that nobody undid: a crash.
+    pub changes: Vec<Change>,
+    /// A journal from before the last boot, which undid them all: discarded.
+    pub discarded: bool,
+    /// The journal of another network namespace, by its inode, since nothing
+    /// of it can be undone from here: kept under this name, and taken up
+    /// again by whoever opens the directory in that namespace.
+    pub elsewhere: Option<(u64, PathBuf)>,
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal<S = Kernel> {
+    file: File,
+    contents: Contents,
+    leftovers: Leftovers,
+    system: S,
+}
+
+impl Journal {
+    /// Opens the journal in that directory, which is made (0700) if needed.
+    pub fn open(state_dir: &Path) -> Result<Self, UndoError> {
+        Self::open_with(state_dir, Kernel)
+    }
+}
+
+impl<S: System> Journal<S> {
+    /// The same for another system than the kernel.
+    pub fn open_with(state_dir: &Path, system: S) -> Result<Self, UndoError> {
+        let file = File::in_directory(state_dir);
+        let mut contents = Contents::new(system.boot_id()?, system.network_namespace()?);
+        let mut leftovers = Leftovers::default();
+        if let Some(found) = file.read()? {
+            if found.boot_id != contents.boot_id {
+                file.remove()?;
+                leftovers.discarded = true;
+            } else if found.network_namespace != contents.network_namespace {
+                // Out of the way of our own, and kept.
+                let path = file.set_aside(found.network_namespace)?;
+                leftovers.elsewhere = Some((found.network_namespace, path));
+            } else {
+                contents = found;
+                leftovers.changes = contents.changes.clone();
+            }
+        }
+        if contents.changes.is_empty()
+            && let Some(found) = file.take_back(contents.network_namespace, &contents.boot_id)?
+        {
+            contents = found;
+            leftovers.changes = contents.changes.clone();
+        }
+        Ok(Self {
+            file,
+            contents,
+            leftovers,
+            system,
+        })
+    }
+
+    /// What the state directory held when the journal was opened.
+    #[must_use]
+    pub fn leftovers(&self) -> &Leftovers {
+        &self.leftovers
+    }
+
+    /// The changes that are not undone yet, the first one first.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.contents.changes
+    }
+
+    /// Sets a sysctl, after its old value is safely on disk. An old value
+    /// that was written down before stays.
+    pub fn change(&mut self, name: &str, value: &str) -> Result<(), UndoError> {
+        let current = self.system.get(name)?;
+        let before = self.contents.clone();
+        match self.sysctl(name) {
+            Some(at) => {
+                if let Change::Sysctl { new, .. } = &mut self.contents.changes[at] {
+                    new.retain(|earlier| !same(earlier, value));
+                    new.push(value.to_owned());
+                }
+            }
+            None if same(&current, value) => return Ok(()),
+            None => self.contents.changes.push(Change::Sysctl {
+                name: name.to_owned(),
+                old: current.clone(),
+                new: vec![value.to_owned()],
+            }),
+        }
+        if let Err(error) = self.save() {
+            self.contents = before;
+            return Err(error.into());
+        }
+        if same(&current, value) {
+            return Ok(());
+        }
+        if let Err(error) = self.system.set(name, value) {
+            // Nothing changed. Should this not reach the disk, the journal
+            // only knows of a value too many.
+            self.contents = before;
+            let _ = self.save();
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Writes down a mount that is about to be made.
+    pub fn record_mount(&mut self, path: &Path) -> Result<(), UndoError> {
+        let mount = Change::Mount {
+            path: path.to_owned(),
+        };
+        if !self.contents.changes.contains(&mount) {
+            self.contents.changes.push(mount);
+            if let Err(error) = self.save() {
+                self.contents.changes.pop();
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one sysctl back; none when it was not changed.
+    pub fn restore(&mut self, name: &str) -> Result<Option<Outcome>, UndoError> {
+        let outcomes =
+            self.undo(|change| matches!(change, Change::Sysctl { name: n, .. } if n == name))?;
+        Ok(outcomes.into_iter().next())
+    }
+
+    /// Puts all sysctls back and leaves the mounts, the last change first.
+    pub fn restore_sysctls(&mut self) -> Result<Vec<Outcome>, UndoError> {
+        self.undo(|change| matches!(change, Change::Sysctl { .. }))
+    }
+
+    /// Undoes all changes, the last one first, and removes the file unless
+    /// one of them failed.
+    pub fn restore_all(&mut self) -> Result<Vec<Outcome>, UndoError> {
+        self.undo(|_| true)
+    }
+
+    fn undo(&mut self, which: impl Fn(&Change) -> bool) -> Result<Vec<Outcome>, UndoError> {
+        let (chosen, mut kept): (Vec<_>, Vec<_>) = self
+            .contents
+            .changes
+            .drain(..)
+            .partition(|change| which(change));
+        let mut outcomes = Vec::new();
+        let mut failed = Vec::new();
+        for change in chosen.into_iter().rev() {
+            match undo_one(&self.system, &change) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    failed.push(change.clone());
+                    outcomes.push(Outcome::Failed { change, error });
+                }
+            }
+        }
+        kept.extend(failed.into_iter().rev());
+        self.contents.changes = kept;
+        self.save()?;
+        Ok(outcomes)
+    }
+
+    fn save(&self) -> Result<(), FileError> {
+        if self.contents.changes.is_empty() {
+            self.file.remove()
+        } else {
+            self.file.write(&self.contents)
+        }
+    }
+
+    fn sysctl(&self, name: &str) -> Option<usize> {
+        self.contents
+            .changes
+            .iter()
+            .position(|change| matches!(change, Change::Sysctl { name: n, .. } if n == name))
+    }
+}
+
+fn undo_one(system: &impl System, change: &Change) -> Result<Outcome, SystemError> {
+    let (name, old, new) = match change {
+        Change::Mount { path } => {
+            system.unmount(path)?;
+            return Ok(Outcome::Unmounted { path: path.clone() });
+        }
+        Change::Sysctl { name, old, new } => (name.clone(), old.clone(), new),
+    };
+    let found = system.get(&name)?;
+    if same(&found, &old) {
+        return Ok(Outcome::AlreadyThere { name });
+    }
+    if !new.iter().any(|ours| same(ours, &found)) {
+        let ours = new.last().cloned().unwrap_or_default();
+        return Ok(Outcome::ChangedMeanwhile {
+            name,
+            ours,
+            found,
+            old,
+        });
+    }
+    system.set(&name, &old)?;
+    Ok(Outcome::Restored { name, value: old })
+}
+
+/// The kernel shows lists with tabs, whatever was written between them.
+fn same(one: &str, other: &str) -> bool {
+    one.split_whitespace().eq(other.split_whitespace())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use super::*;
+
+#[derive(Clone, Debug)]
+struct Fake {
+    values: Rc<RefCell<BTreeMap<String, String>>>,
+    unmounted: Rc<RefCell<Vec<PathBuf>>>,
+    refuse: Rc<RefCell<bool>>,
+    /// The journal's file when a value was last to be set.
+    written: Rc<RefCell<String>>,
+    boot: &'static str,
+    namespace: u64,
+    directory: PathBuf,
+}
+
+impl Fake {
+    fn new(directory: &Path) -> Self {
+        let values = [("a", "0"), ("b", "1\t2\t3"), ("c", "7")];
+        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            values: Rc::new(RefCell::new(values.into())),
+            unmounted: Rc::default(),
+            refuse: Rc::default(),
+            written: Rc::default(),
+            boot: "boot",
+            namespace: 1,
+            directory: directory.to_owned(),
+        }
+    }
+
+    fn put(&self, name: &str, value: &str) {
+        self.values
+            .borrow_mut()
+            .insert(name.to_owned(), value.to_owned());
+    }
+}
+
+impl System for Fake {
+    fn get(&self, name: &str) -> Result<String, SysctlError> {
+        let found = self.values.borrow().get(name).cloned();
+        found.ok_or_else(|| SysctlError::Missing(name.to_owned()))
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), SysctlError> {
+        // Whatever is set, the way back is on disk already.
+        let text = fs::read_to_string(self.directory.join("undo.json")).unwrap();
+        assert!(text.contains(&format!("\"name\": \"{name}\"")), "{text}");
+        *self.written.borrow_mut() = text;
+        if *self.refuse.borrow() {
+            let (name, value) = (name.to_owned(), value.to_owned());
+            return Err(SysctlError::Refused { name, value });
+        }
+        self.put(name, value);
+        Ok(())
+    }
+
+    fn unmount(&self, path: &Path) -> Result<(), SystemError> {
+        self.unmounted.borrow_mut().push(path.to_owned());
+        Ok(())
+    }
+
+    fn boot_id(&self) -> Result<String, SystemError> {
+        Ok(self.boot.to_owned())
+    }
+
+    fn network_namespace(&self) -> Result<u64, SystemError> {
+        Ok(self.namespace)
+    }
+}
+
+fn open(fake: &Fake) -> Journal<Fake> {
+    Journal::open_with(&fake.directory, fake.clone()).unwrap()
+}
+
+fn file(fake: &Fake) -> PathBuf {
+    fake.directory.join("undo.json")
+}
+
+#[test]
+fn changes_and_restores() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(&directory.path().join("made"));
+    let mut journal = open(&fake);
+    journal.change("a", "1").unwrap();
+    journal.record_mount(Path::new("/m")).unwrap();
+    journal.record_mount(Path::new("/m")).unwrap();
+    journal.change("a", "2").unwrap();
+    assert_eq!(fake.get("a").unwrap(), "2");
+    assert_eq!(journal.changes().len(), 2);
+    let mode = fs::metadata(file(&fake)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let outcomes = journal.restore_all().unwrap();
+    assert!(matches!(&outcomes[0], Outcome::Unmounted { .. }));
+    assert!(matches!(&outcomes[1], Outcome::Restored { value, .. } if value == "0"));
+    assert_eq!(fake.get("a").unwrap(), "0");
+    assert!(!file(&fake).exists());
+    assert!(journal.restore_all().unwrap().is_empty());
+}
+
+#[test]
+fn a_value_that_is_there_is_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    open(&fake).change("b", "1 2 3").unwrap();
+    assert!(!file(&fake).exists());
+}
+
+#[test]
+fn a_refused_value_leaves_no_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let mut journal = open(&fake);
+    *fake.refuse.borrow_mut() = true;
+    assert!(matches!(
+        journal.change("a", "9"),
+        Err(UndoError::Sysctl(_))
+    ));
+    assert!(journal.change("none", "9").is_err());
+    assert!(journal.changes().is_empty());
+    assert!(!file(&fake).exists());
+}
+
+#[test]
+fn what_somebody_changed_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let mut journal = open(&fake);
+    journal.change("a", "1").unwrap();
+    fake.put("a", "5");
+    let outcomes = journal.restore_all().unwrap();
+    assert_eq!(fake.get("a").unwrap(), "5");
+    let text = outcomes[0].to_string();
+    assert!(
+        text.contains("left at 5") && text.contains("to 1"),
+        "{text}"
+    );
+    assert!(!file(&fake).exists());
+}
+
+#[test]
+fn one_alone_can_be_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let mut journal = open(&fake);
+    journal.change("a", "1").unwrap();
+    journal.change("c", "1").unwrap();
+    journal.record_mount(Path::new("/m")).unwrap();
+    assert!(journal.restore("b").unwrap().is_none());
+    assert!(journal.restore("a").unwrap().is_some());
+    assert_eq!(
+        (fake.get("a").unwrap(), fake.get("c").unwrap()),
+        ("0".into(), "1".into())
+    );
+    journal.restore_sysctls().unwrap();
+    assert_eq!(fake.get("c").unwrap(), "7");
+    assert!(fake.unmounted.borrow().is_empty());
+    assert_eq!(journal.changes().len(), 1);
+}
+
+#[test]
+fn what_fails_stays_in_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let mut journal = open(&fake);
+    journal.change("a", "1").unwrap();
+    *fake.refuse.borrow_mut() = true;
+    let outcomes = journal.restore_all().unwrap();
+    assert!(
+        matches!(&outcomes[0], Outcome::Failed { .. }),
+        "{outcomes:?}"
+    );
+    drop(journal);
+    *fake.refuse.borrow_mut() = false;
+    let mut journal = open(&fake);
+    assert_eq!(journal.leftovers().changes.len(), 1);
+    journal.restore_all().unwrap();
+    assert_eq!(fake.get("a").unwrap(), "0");
+}
+
+#[test]
+fn a_boot_undoes_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fake = Fake::new(directory.path());
+    open(&fake).change("a", "1").unwrap();
+    fake.boot = "next";
+    let journal = open(&fake);
+    assert!(journal.leftovers().discarded);
+    assert!(journal.changes().is_empty());
+    assert!(!file(&fake).exists());
+}
+
+#[test]
+fn another_namespaces_journal_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fake = Fake::new(directory.path());
+    open(&fake).change("a", "1").unwrap();
+    fake.namespace = 2;
+    let mut journal = open(&fake);
+    let aside = directory.path().join("undo.1.json");
+    assert_eq!(journal.leftovers().elsewhere, Some((1, aside)));
+    journal.change("c", "1").unwrap();
+    assert_eq!(journal.restore_all().unwrap().len(), 1);
+    assert_eq!(fake.get("a").unwrap(), "1");
+
+    fake.namespace = 1;
+    let mut journal = open(&fake);
+    assert_eq!(journal.leftovers().changes.len(), 1);
+    journal.restore_all().unwrap();
+    assert_eq!(fake.get("a").unwrap(), "0");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_journal_is_not_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    for text in [
+        "{",
+        r#"{"version":2,"boot_id":"boot","network_namespace":1,"changes":[]}"#,
+    ] {
+        fs::write(file(&fake), text).unwrap();
+        let error = Journal::open_with(directory.path(), fake.clone()).unwrap_err();
+        assert!(
+            matches!(error, UndoError::File(FileError::Unreadable { .. })),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(file(&fake)).unwrap(), text);
+    }
+}
+
+/// Any row of changes, single restores and crashes ends where it began.
+#[test]
+fn restores_exactly_what_was_there() {
+    let mut seed = 1u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    for _ in 0..100 {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        let before = fake.values.borrow().clone();
+        let mut journal = open(&fake);
+        for _ in 0..random(12) {
+            let name = ["a", "b", "c"][random(3) as usize];
+            let value = random(4).to_string();
+            match random(6) {
+                // A crash after the journal was written and before the value was set.
+                0 => {
+                    *fake.refuse.borrow_mut() = true;
+                    let refused = journal.change(name, &value).is_err();
+                    *fake.refuse.borrow_mut() = false;
+                    drop(journal);
+                    if refused {
+                        fs::write(file(&fake), fake.written.borrow().as_str()).unwrap();
+                    }
+                    journal = open(&fake);
+                }
+                1 => {
+                    drop(journal);
+                    journal = open(&fake);
+                }
+                2 => drop(journal.restore(name).unwrap()),
+                _ => journal.change(name, &value).unwrap(),
+            }
+        }
+        drop(journal);
+        let outcomes = open(&fake).restore_all().unwrap();
+        assert_eq!(*fake.values.borrow(), before, "{outcomes:?}");
+        assert!(!file(&fake).exists());
+    }
+}
