@@ -1,6 +1,7 @@
 //! A connection's four-tuple, seen from the guarded host.
 
 use crate::address::Address;
+use crate::wire::Frame;
 
 /// The four-tuple of a connection to a guarded service.
 ///
@@ -26,6 +27,18 @@ pub struct Flow {
 const _: () = assert!(size_of::<Flow>() == 36);
 
 impl Flow {
+    /// The same flow, of which the verifier remembers nothing
+    /// ([`Frame::forget`]), not even whether it is of IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn forget<F: Frame>(&self, frame: &F) -> Self {
+        let forget = |address: &Address| {
+            let word = |index: usize| frame.forget(address.0[index] as usize, 0xffff_ffff) as u32;
+            Address([word(0), word(1), word(2), word(3)])
+        };
+        Self { remote: forget(&self.remote), local: forget(&self.local), ..*self }
+    }
+
     /// A fast hash for the filters. Not keyed: who collides two flows on
     /// purpose costs the guard a look-up, never a wrong answer.
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{ListenerKey, Reason};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Headers, flags, read_options};
+use syn_guard_common::wire::{Headers, Options, flags, found, read_options};
 
 use crate::frame::Packet;
 use crate::kfunc::{Request, assign_request};
@@ -42,7 +42,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         return None;
     }
     let flow = headers.read_flow(&packet, &tcp)?;
-    let timestamps = read_options(&packet, &headers, &tcp).timestamps;
+    let options = read_options(&packet, &headers, &tcp);
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     let now = cookie::epoch(observe::now_ns());
     let keys = COOKIE_KEYS.get_ptr(0)?;
@@ -50,12 +50,10 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     // SAFETY: one of the four keys in the map value; this epoch's and the
     // last one's are not replaced.
     let key = unsafe { &*keys.cast::<Key>().add(slot) };
-    let echo = match timestamps {
-        Some((_, echo)) => Some(echo),
-        None => None,
-    };
-    match cookie::check(key, &flow, tcp.sequence.wrapping_sub(1), cookie, now, echo) {
-        Some(terms) => complete(context, &service, &flow, &terms, timestamps),
+    let timestamps = options.found & found::TIMESTAMPS != 0;
+    let sequence = tcp.sequence.wrapping_sub(1);
+    match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
+        Some(terms) => complete(context, &service, &flow, &terms, &options),
         None => without_cookie(context, &service, &flow),
     }
 }
@@ -67,7 +65,7 @@ fn complete(
     service: &Service,
     flow: &Flow,
     terms: &Terms,
-    timestamps: Option<(u32, u32)>,
+    options: &Options,
 ) -> Option<Reason> {
     let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
     let listener = LISTENERS.get_ptr(&key)?;
@@ -85,7 +83,7 @@ fn complete(
         socket.release();
         return None;
     }
-    let mut request = Request::new(terms, our_scale, timestamps);
+    let mut request = Request::new(terms, our_scale, options);
     // SAFETY: the program's own context and a full socket.
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
     socket.release();

@@ -5,6 +5,8 @@ use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use syn_guard_common::wire::{Chunk, ChunkMut, Frame, FrameMut};
 
+use crate::filters;
+
 /// The directly readable bytes of a frame.
 pub struct Packet<'a> {
     start: usize,
@@ -35,7 +37,7 @@ impl Frame for Packet<'_> {
     #[inline(always)]
     fn chunk<const N: usize>(&self, offset: usize) -> Option<Chunk<'_, N>> {
         let start = self.start + offset;
-        if start + N > self.end {
+        if end_of(start, N) > self.end {
             return None;
         }
         // SAFETY: the verifier and the line above have checked the N bytes.
@@ -60,18 +62,38 @@ impl Frame for Packet<'_> {
     fn length(&self) -> usize {
         self.end - self.start
     }
+
+    #[inline(always)]
+    fn forget(&self, value: usize, mask: usize) -> usize {
+        // The jiffies' highest bit is never set, which the verifier does not
+        // know.
+        let nothing = 0_u64.wrapping_sub(filters::jiffies() >> 63);
+        (value ^ nothing as usize) & mask
+    }
 }
 
 impl FrameMut for Packet<'_> {
     #[inline(always)]
     fn chunk_mut<const N: usize>(&mut self, offset: usize) -> Option<ChunkMut<'_, N>> {
         let start = self.start + offset;
-        if start + N > self.end {
+        if end_of(start, N) > self.end {
             return None;
         }
         // SAFETY: as in `chunk`; a program owns the frame while it runs.
         Some(unsafe { ChunkMut::new(start as *mut u8) })
     }
+}
+
+/// The end of `length` bytes. Left to itself the compiler turns the check for
+/// one byte into `start >= end`, of which the verifier learns nothing.
+#[inline(always)]
+fn end_of(start: usize, length: usize) -> usize {
+    let mut end = start + length;
+    if length == 1 {
+        // SAFETY: adds nothing; the compiler only loses track of the value.
+        unsafe { core::arch::asm!("{0} += 0", inout(reg) end) }
+    }
+    end
 }
 
 /// Bytes of an XDP frame, those beyond its linear part too.

@@ -7,6 +7,7 @@
 use core::ffi::c_void;
 
 use syn_guard_common::cookie::Terms;
+use syn_guard_common::wire::Options;
 
 /// The number that stands for `bpf_sk_assign_tcp_reqsk` (Linux 6.9).
 const ASSIGN_REQUEST: usize = 0x5ead_0001;
@@ -41,20 +42,19 @@ const _: () = assert!(size_of::<Request>() == 20);
 
 impl Request {
     /// The request that a validated cookie stands for. `our_scale` is what
-    /// the SYN-ACK carried, `timestamps` TSval and TSecr of the ACK.
+    /// the SYN-ACK carried, `options` are the ACK's.
     #[inline(always)]
-    pub fn new(terms: &Terms, our_scale: u8, timestamps: Option<(u32, u32)>) -> Self {
-        let (received, echoed) = timestamps.unwrap_or((0, 0));
+    pub fn new(terms: &Terms, our_scale: u8, options: &Options) -> Self {
         Self {
-            received_timestamp: received,
-            echoed_timestamp: echoed,
-            mss: terms.mss,
-            our_scale: if terms.scale.is_some() { our_scale } else { 0 },
-            client_scale: terms.scale.unwrap_or(0),
-            ecn: u8::from(terms.ecn),
-            scaling: u8::from(terms.scale.is_some()),
-            sack: u8::from(terms.sack),
-            timestamps: u8::from(terms.timestamps),
+            received_timestamp: options.value,
+            echoed_timestamp: options.echo,
+            mss: terms.mss(),
+            our_scale: if terms.scaling() { our_scale } else { 0 },
+            client_scale: terms.scale(),
+            ecn: u8::from(terms.ecn()),
+            scaling: u8::from(terms.scaling()),
+            sack: u8::from(terms.sack()),
+            timestamps: u8::from(terms.timestamps()),
             microseconds: 0,
             reserved: [0; 3],
         }

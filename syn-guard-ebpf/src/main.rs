@@ -5,8 +5,9 @@
 
 #![no_std]
 #![no_main]
+#![allow(missing_docs, reason = "aya's macros wrap the entry points")]
 #![allow(internal_features, reason = "atomic_xadd: BPF targets have no fetch_add")]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod ack;
 mod control;

@@ -7,9 +7,9 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
-use syn_guard_common::cookie::{self, Abilities, Terms};
+use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, Offer, SynAck, Tcp, flags, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, flags, read_options};
 
 use crate::frame::{Packet, change_length};
 use crate::maps::COOKIE_KEYS;
@@ -88,28 +88,21 @@ fn answer(
     let packet = Packet::of_xdp(context);
     let options = read_options(&packet, headers, tcp);
     let ecn = tcp.flags & (flags::ECE | flags::CWR) == flags::ECE | flags::CWR;
-    let abilities = Abilities {
-        timestamps: listener_flags & listener_flags::TIMESTAMPS != 0,
-        sack: listener_flags & listener_flags::SACK != 0,
-        scaling: listener_flags & listener_flags::WINDOW_SCALING != 0,
-        ecn: listener_flags & listener_flags::ECN != 0,
-    };
-    let (terms, class) = Terms::grant(&Offer::new(&options, ecn), abilities);
+    let (terms, class) = Terms::grant(&options, ecn, listener_flags);
+    let terms = terms.forget(&packet);
+    let class = packet.forget(class as usize, 7) as u32;
     let now = observe::now_ns();
     let epoch = cookie::epoch(now);
     let keys = COOKIE_KEYS.get_ptr(0)?;
     // SAFETY: one of the four keys in the map value; this epoch's is not
     // replaced while the epoch lasts.
     let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
-    let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps);
+    let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps());
+    let value = cookie::timestamp(&terms, now);
     // SAFETY: a map value.
-    let mut syn_ack = SynAck::new(&terms, cookie, unsafe { &*listener });
-    if terms.timestamps
-        && let Some((value, _)) = options.timestamps
-    {
-        syn_ack.timestamps = Some((cookie::timestamp(&terms, now), value));
-    }
-    let (from, to) = (packet.length(), syn_ack.frame_length(headers));
+    let listener = unsafe { &*listener };
+    let syn_ack = SynAck::new(&packet, &terms, listener, cookie, value, options.value);
+    let (from, to) = (packet.length(), syn_ack.frame_length(headers, flow));
     if from != to {
         change_length(context, from, to)?;
     }

@@ -2,10 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{
-    bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
-    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
-};
+use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
 use syn_guard_common::flow::Flow;
 
@@ -37,8 +34,9 @@ impl Socket {
         let (mut tuple, size) = tuple(flow);
         // SAFETY: context and tuple are valid for the call; the reference is
         // given back by `release`, which the verifier insists on.
-        let socket =
-            unsafe { bpf_skc_lookup_tcp(context.cast(), &mut tuple, size, CURRENT_NETNS, 0) };
+        let socket = unsafe {
+            bpf_skc_lookup_tcp(context, tuple.as_mut_ptr().cast(), size, CURRENT_NETNS, 0)
+        };
         if socket.is_null() { None } else { Some(Self(socket)) }
     }
 
@@ -72,30 +70,23 @@ pub fn known(context: *mut c_void, flow: &Flow) -> Known {
     known
 }
 
+/// The words of a `struct bpf_sock_tuple` and the bytes of it that count. All
+/// of it is written: the compiler may store whatever a register holds where a
+/// value is undefined, which the verifier does not accept.
 #[inline(always)]
-fn tuple(flow: &Flow) -> (bpf_sock_tuple, u32) {
-    let (sport, dport) = (flow.remote_port.to_be(), flow.local_port.to_be());
+fn tuple(flow: &Flow) -> ([u32; 9], u32) {
+    let remote = &flow.remote.0;
+    let local = &flow.local.0;
+    let ports = u32::from(flow.remote_port.to_be()) | (u32::from(flow.local_port.to_be()) << 16);
     if flow.remote.is_ipv4() {
-        let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-            saddr: flow.remote.0[3],
-            daddr: flow.local.0[3],
-            sport,
-            dport,
-        };
-        let tuple = bpf_sock_tuple {
-            __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv4 },
-        };
-        (tuple, IPV4_TUPLE)
+        ([remote[3], local[3], ports, 0, 0, 0, 0, 0, 0], IPV4_TUPLE)
     } else {
-        let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-            saddr: flow.remote.0,
-            daddr: flow.local.0,
-            sport,
-            dport,
-        };
-        let tuple = bpf_sock_tuple {
-            __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv6 },
-        };
-        (tuple, IPV6_TUPLE)
+        (
+            [
+                remote[0], remote[1], remote[2], remote[3], local[0], local[1], local[2],
+                local[3], ports,
+            ],
+            IPV6_TUPLE,
+        )
     }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use syn_guard_common::abi::{Listener, ListenerKey, Reason, State};
-use syn_guard_common::wire::{Headers, NotASegment, flags};
+use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::maps::LISTENERS;
@@ -26,6 +26,10 @@ pub fn handle(context: &XdpContext) -> Reason {
         segment::handle(&flow, hash, &tcp);
         return Reason::Segment;
     }
+    // All kinds of frames join here: the verifier follows what comes only once.
+    let headers = headers.forget(&packet);
+    let flow = flow.forget(&packet);
+    let tcp = Tcp { length: packet.forget(tcp.length, 63), ..tcp };
     let state = service.state();
     if state == State::Off {
         return Reason::NotGuarded;

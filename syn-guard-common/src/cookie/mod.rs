@@ -14,7 +14,7 @@ mod siphash;
 mod terms;
 
 pub use siphash::Key;
-pub use terms::{Abilities, Terms};
+pub use terms::Terms;
 
 use crate::flow::Flow;
 use siphash::siphash13;
@@ -75,7 +75,8 @@ pub fn make(
 
 /// The terms that the ACK of a cookie proves, or none when it is no cookie of
 /// this flow. `sequence` is the client's initial one, `key` the one of
-/// [`epoch_of`] the cookie, `echo` the timestamp that the ACK echoes.
+/// [`epoch_of`] the cookie, `echo` the
+/// timestamp that the ACK echoes, if it has `timestamps`.
 #[inline(always)]
 #[must_use]
 pub fn check(
@@ -84,17 +85,19 @@ pub fn check(
     sequence: u32,
     cookie: u32,
     now: u64,
-    echo: Option<u32>,
+    timestamps: bool,
+    echo: u32,
 ) -> Option<Terms> {
     let class = cookie & (terms::CLASSES - 1);
     let expected =
-        make(key, flow, sequence, epoch_of(cookie, now), class, echo.is_some());
+        make(key, flow, sequence, epoch_of(cookie, now), class, timestamps);
     if expected != cookie {
         return None;
     }
-    Some(match echo {
-        Some(echo) => Terms::with_timestamps(class, echo & terms::OPTION_BITS),
-        None => Terms::bare(class),
+    Some(if timestamps {
+        Terms::with_timestamps(class, echo & terms::OPTION_BITS)
+    } else {
+        Terms::bare(class)
     })
 }
 
@@ -111,11 +114,12 @@ pub fn timestamp(terms: &Terms, now_ns: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Offer;
+    use crate::abi::listener_flags::{ECN, SACK, TIMESTAMPS, WINDOW_SCALING};
+    use crate::wire::{Options, found};
     use core::net::IpAddr;
 
     const KEY: Key = Key { k0: 1, k1: 2 };
-    const ALL: Abilities = Abilities { timestamps: true, sack: true, scaling: true, ecn: true };
+    const ALL: u32 = TIMESTAMPS | SACK | WINDOW_SCALING | ECN;
 
     fn flows() -> [Flow; 2] {
         ["10.1.2.3", "2001:db8::7"].map(|remote| Flow {
@@ -133,27 +137,31 @@ mod tests {
     fn what_was_granted_comes_back() {
         for flow in flows() {
             for bits in 0..64_u32 {
-                let offer = Offer {
+                let offer = Options {
+                    found: bits & 7,
                     mss: if bits & 32 != 0 { 1460 } else { 1300 },
-                    scale: match bits & 3 {
-                        0 => None,
-                        1 => Some(8),
-                        2 => Some(14),
-                        _ => Some(0),
-                    },
-                    sack: bits & 4 != 0,
-                    timestamp: (bits & 8 != 0).then_some(99),
-                    ecn: bits & 16 != 0,
+                    scale: if bits & 16 != 0 { 8 } else { 14 },
+                    ..Options::default()
                 };
-                let (terms, class) = Terms::grant(&offer, ALL);
+                let (terms, class) = Terms::grant(&offer, bits & 8 != 0, ALL);
+                assert_eq!(terms.timestamps(), bits & found::TIMESTAMPS != 0);
                 let now = 7 << EPOCH_SHIFT;
-                let cookie = make(&KEY, &flow, 1000, epoch(now), class, terms.timestamps);
-                let echo = terms.timestamps.then(|| timestamp(&terms, now));
-                for later in [0, 1] {
-                    let got = check(&KEY, &flow, 1000, cookie, epoch(now) + later, echo);
-                    assert_eq!(got, Some(terms), "{offer:?}");
-                }
-                assert_eq!(check(&KEY, &flow, 1000, cookie, epoch(now) + 2, echo), None);
+                let cookie = make(&KEY, &flow, 1000, epoch(now), class, terms.timestamps());
+                let echo = timestamp(&terms, now);
+                let get = |later| {
+                    check(
+                        &KEY,
+                        &flow,
+                        1000,
+                        cookie,
+                        epoch(now) + later,
+                        terms.timestamps(),
+                        echo,
+                    )
+                };
+                assert_eq!(get(0), Some(terms), "{offer:?}");
+                assert_eq!(get(1), Some(terms), "{offer:?}");
+                assert_eq!(get(2), None);
             }
         }
     }
@@ -162,24 +170,25 @@ mod tests {
     fn a_cookie_is_good_for_its_own_connection_only() {
         for flow in flows() {
             let cookie = make(&KEY, &flow, 1000, 4, 3, false);
-            let good = |key: &Key, flow: &Flow, sequence, cookie, echo| {
-                check(key, flow, sequence, cookie, 4, echo).is_some()
+            let good = |key: &Key, flow: &Flow, sequence, cookie, timestamps| {
+                check(key, flow, sequence, cookie, 4, timestamps, 0).is_some()
             };
-            assert!(good(&KEY, &flow, 1000, cookie, None));
-            assert!(!good(&Key { k0: 1, k1: 3 }, &flow, 1000, cookie, None));
-            assert!(!good(&KEY, &flow, 1001, cookie, None));
-            assert!(!good(&KEY, &flow, 1000, cookie, Some(0)), "another kind of class");
-            assert!(!good(&KEY, &Flow { remote_port: 40_001, ..flow }, 1000, cookie, None));
-            assert!(!good(&KEY, &Flow { local_port: 81, ..flow }, 1000, cookie, None));
+            assert!(good(&KEY, &flow, 1000, cookie, false));
+            assert!(!good(&Key { k0: 1, k1: 3 }, &flow, 1000, cookie, false));
+            assert!(!good(&KEY, &flow, 1001, cookie, false));
+            assert!(!good(&KEY, &flow, 1000, cookie, true), "another kind of class");
+            assert!(!good(&KEY, &Flow { remote_port: 40_001, ..flow }, 1000, cookie, false));
+            assert!(!good(&KEY, &Flow { local_port: 81, ..flow }, 1000, cookie, false));
             for bit in 0..32 {
-                assert!(!good(&KEY, &flow, 1000, cookie ^ (1 << bit), None), "bit {bit}");
+                assert!(!good(&KEY, &flow, 1000, cookie ^ (1 << bit), false), "bit {bit}");
             }
         }
     }
 
     #[test]
     fn a_timestamp_is_never_ahead_of_the_clock_and_never_far_behind() {
-        let terms = Terms { mss: 1460, scale: Some(7), sack: true, timestamps: true, ecn: true };
+        let offer = Options { found: 7, mss: 1460, scale: 7, ..Options::default() };
+        let (terms, _) = Terms::grant(&offer, true, ALL);
         for ms in (100..10_000_u64).chain(1_000_000..1_000_100) {
             let value = timestamp(&terms, ms * 1_000_000 + 999_999);
             assert!(u64::from(value) <= ms && u64::from(value) + 64 > ms, "{ms} {value}");

@@ -7,113 +7,96 @@
 //! the three bits are a class of MSS, window scale and SACK together, so that
 //! Windows, which sends no timestamps, keeps both.
 
-use crate::wire::Offer;
+use crate::abi::listener_flags;
+use crate::wire::{Frame, Options, found};
 
-/// What both sides of a connection agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// The largest segment the client takes, bytes.
-    pub mss: u16,
-    /// The client's window scale; none: no scaling on either side.
-    pub scale: Option<u8>,
-    /// Selective acknowledgements.
-    pub sack: bool,
-    /// Timestamps.
-    pub timestamps: bool,
-    /// Explicit congestion notification.
-    pub ecn: bool,
-}
-
-/// What the listener takes part in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abilities {
-    /// `net.ipv4.tcp_timestamps`.
-    pub timestamps: bool,
-    /// `net.ipv4.tcp_sack`.
-    pub sack: bool,
-    /// `net.ipv4.tcp_window_scaling`.
-    pub scaling: bool,
-    /// `net.ipv4.tcp_ecn`.
-    pub ecn: bool,
-}
+/// The scale bits that mean none.
+const NO_SCALE: u32 = 15;
+const SCALE_BITS: u32 = 0xf;
+const SACK: u32 = 1 << 4;
+const ECN: u32 = 1 << 5;
+/// The bits of a timestamp that carry options.
+pub(super) const OPTION_BITS: u32 = 0x3f;
+/// Not among them.
+const TIMESTAMPS: u32 = 1 << 6;
+/// RFC 7323 section 2.3: a larger scale counts as this one.
+const MAX_SCALE: u32 = 14;
 
 /// MSS classes of clients with timestamps: the default of RFC 9293 section
 /// 3.7.1, the minimum MTU of IPv6, tunnels, Ethernet over IPv6 and IPv4, and
 /// jumbo frames.
 const MSS: [u16; 8] = [536, 1220, 1300, 1360, 1400, 1440, 1460, 8960];
 
-/// Classes of clients without timestamps: MSS, window scale (8 is Windows'),
-/// SACK.
-const BARE: [(u16, Option<u8>, bool); 8] = [
-    (536, None, false),
-    (1220, None, false),
-    (1440, None, false),
-    (1220, None, true),
-    (1440, None, true),
-    (1220, Some(8), true),
-    (1440, Some(8), true),
-    (1460, Some(8), true),
+/// Classes of clients without timestamps: MSS, window scale (8 is Windows')
+/// and SACK.
+const BARE: [(u16, u32); 8] = [
+    (536, NO_SCALE),
+    (1220, NO_SCALE),
+    (1440, NO_SCALE),
+    (1220, NO_SCALE | SACK),
+    (1440, NO_SCALE | SACK),
+    (1220, 8 | SACK),
+    (1440, 8 | SACK),
+    (1460, 8 | SACK),
 ];
-
-/// The scale bits that mean none.
-const NO_SCALE: u32 = 15;
-const SACK_BIT: u32 = 1 << 4;
-const ECN_BIT: u32 = 1 << 5;
-/// The bits of a timestamp that carry options.
-pub(super) const OPTION_BITS: u32 = 0x3f;
-/// RFC 7323 section 2.3: a larger scale counts as this one.
-const MAX_SCALE: u8 = 14;
 
 /// Classes there are.
 pub(super) const CLASSES: u32 = 8;
 
+/// What both sides of a connection agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    mss: u16,
+    bits: u32,
+}
+
 impl Terms {
-    /// What the listener grants of an offer, as far as a cookie can carry it,
-    /// and the class that carries it. Never more than was offered.
+    /// What a listener with these [`listener_flags`] grants a SYN, as far as a
+    /// cookie can carry it, and the class that carries it. Never more than was
+    /// offered. `ecn`: the SYN asks for it (RFC 3168 section 6.1.1).
     #[inline(always)]
     #[must_use]
-    pub fn grant(offer: &Offer, abilities: Abilities) -> (Self, u32) {
-        let mss = if offer.mss == 0 { MSS[0] } else { offer.mss };
-        let scale = match offer.scale {
-            Some(scale) if abilities.scaling => Some(scale.min(MAX_SCALE)),
-            _ => None,
+    pub fn grant(offer: &Options, ecn: bool, listener: u32) -> (Self, u32) {
+        let scale =
+            if offer.found & found::SCALE != 0 && listener & listener_flags::WINDOW_SCALING != 0 {
+                u32::from(offer.scale).min(MAX_SCALE)
+            } else {
+                NO_SCALE
+            };
+        let sack = if offer.found & found::SACK != 0 && listener & listener_flags::SACK != 0 {
+            SACK
+        } else {
+            0
         };
-        let sack = offer.sack && abilities.sack;
-        if offer.timestamp.is_some() && abilities.timestamps {
+        let mss = offer.mss;
+        if offer.found & found::TIMESTAMPS != 0 && listener & listener_flags::TIMESTAMPS != 0 {
             let mut class = 0;
             for bound in MSS {
                 class += u32::from(mss >= bound);
             }
             let class = class.saturating_sub(1);
-            let terms = Self {
-                mss: class_mss(class),
-                scale,
-                sack,
-                timestamps: true,
-                ecn: offer.ecn && abilities.ecn,
-            };
-            return (terms, class);
+            let ecn = if ecn && listener & listener_flags::ECN != 0 { ECN } else { 0 };
+            return (Self { mss: class_mss(class), bits: scale | sack | ecn | TIMESTAMPS }, class);
         }
-        let class = match (scale, sack) {
-            (Some(8), true) if mss >= 1460 => 7,
-            (Some(8), true) if mss >= 1440 => 6,
-            (Some(8), true) if mss >= 1220 => 5,
-            (_, true) if mss >= 1440 => 4,
-            (_, true) if mss >= 1220 => 3,
-            _ if mss >= 1440 => 2,
-            _ if mss >= 1220 => 1,
-            _ => 0,
+        let large = u32::from(mss >= 1220) + u32::from(mss >= 1440);
+        let class = if large == 0 {
+            0
+        } else if sack == 0 {
+            large
+        } else if scale == 8 {
+            4 + large + u32::from(mss >= 1460)
+        } else {
+            2 + large
         };
         (Self::bare(class), class)
     }
 
     /// The terms of a class of clients without timestamps.
     #[inline(always)]
-    #[must_use]
-    pub(super) fn bare(class: u32) -> Self {
+    pub(super) const fn bare(class: u32) -> Self {
         // A chain of comparisons rather than an index: a table in a BPF
         // program is a map.
-        let (mss, scale, sack) = match class {
+        let (mss, bits) = match class {
             7 => BARE[7],
             6 => BARE[6],
             5 => BARE[5],
@@ -123,34 +106,72 @@ impl Terms {
             1 => BARE[1],
             _ => BARE[0],
         };
-        Self { mss, scale, sack, timestamps: false, ecn: false }
+        Self { mss, bits }
     }
 
     /// The terms of a class and of the option bits of an echoed timestamp.
     #[inline(always)]
-    #[must_use]
-    pub(super) fn with_timestamps(class: u32, bits: u32) -> Self {
-        let scale = bits & 0xf;
-        Self {
-            mss: class_mss(class),
-            scale: if scale == NO_SCALE { None } else { Some((scale as u8).min(MAX_SCALE)) },
-            sack: bits & SACK_BIT != 0,
-            timestamps: true,
-            ecn: bits & ECN_BIT != 0,
-        }
+    pub(super) const fn with_timestamps(class: u32, bits: u32) -> Self {
+        Self { mss: class_mss(class), bits: (bits & OPTION_BITS) | TIMESTAMPS }
     }
 
     /// The option bits of the SYN-ACK's timestamp.
     #[inline(always)]
+    pub(super) const fn option_bits(&self) -> u32 {
+        self.bits & OPTION_BITS
+    }
+
+    /// The same terms, of which the verifier remembers nothing
+    /// ([`Frame::forget`]): what follows is the same for all of them.
+    #[inline(always)]
     #[must_use]
-    pub(super) fn option_bits(&self) -> u32 {
-        let scale = match self.scale {
-            Some(scale) => u32::from(scale),
-            None => NO_SCALE,
-        };
-        scale
-            | if self.sack { SACK_BIT } else { 0 }
-            | if self.ecn { ECN_BIT } else { 0 }
+    pub fn forget<F: Frame>(&self, frame: &F) -> Self {
+        Self {
+            mss: frame.forget(self.mss as usize, 0xffff) as u16,
+            bits: frame.forget(self.bits as usize, 0x7f) as u32,
+        }
+    }
+
+    /// The largest segment the client takes, bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mss(&self) -> u16 {
+        self.mss
+    }
+
+    /// Whether both sides scale windows.
+    #[inline(always)]
+    #[must_use]
+    pub const fn scaling(&self) -> bool {
+        self.bits & SCALE_BITS != NO_SCALE
+    }
+
+    /// The client's window scale; 0 where nobody scales.
+    #[inline(always)]
+    #[must_use]
+    pub const fn scale(&self) -> u8 {
+        if self.scaling() { (self.bits & SCALE_BITS) as u8 } else { 0 }
+    }
+
+    /// Selective acknowledgements.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sack(&self) -> bool {
+        self.bits & SACK != 0
+    }
+
+    /// Timestamps.
+    #[inline(always)]
+    #[must_use]
+    pub const fn timestamps(&self) -> bool {
+        self.bits & TIMESTAMPS != 0
+    }
+
+    /// Explicit congestion notification.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ecn(&self) -> bool {
+        self.bits & ECN != 0
     }
 }
 
@@ -172,46 +193,57 @@ const fn class_mss(class: u32) -> u16 {
 mod tests {
     use super::*;
 
-    pub(crate) const ALL: Abilities =
-        Abilities { timestamps: true, sack: true, scaling: true, ecn: true };
+    const ALL: u32 = listener_flags::TIMESTAMPS
+        | listener_flags::SACK
+        | listener_flags::WINDOW_SCALING
+        | listener_flags::ECN;
 
     #[test]
     fn the_classes_are_the_tables() {
         for class in 0..CLASSES {
             assert_eq!(class_mss(class), MSS[class as usize]);
             let bare = Terms::bare(class);
-            assert_eq!((bare.mss, bare.scale, bare.sack), BARE[class as usize]);
+            assert_eq!((bare.mss, bare.bits), BARE[class as usize]);
         }
         assert!(MSS.is_sorted());
     }
 
     #[test]
     fn windows_keeps_scale_and_sack() {
-        let windows =
-            Offer { mss: 1460, scale: Some(8), sack: true, timestamp: None, ecn: false };
-        let (terms, _) = Terms::grant(&windows, ALL);
-        assert_eq!((terms.mss, terms.scale, terms.sack), (1460, Some(8), true));
+        let windows = Options {
+            found: found::SCALE | found::SACK,
+            mss: 1460,
+            scale: 8,
+            ..Options::default()
+        };
+        let (terms, _) = Terms::grant(&windows, true, ALL);
+        assert_eq!((terms.mss(), terms.scale(), terms.sack()), (1460, 8, true));
+        assert!(terms.scaling() && !terms.timestamps() && !terms.ecn());
     }
 
     #[test]
-    fn nothing_granted_exceeds_the_offer() {
+    fn nothing_granted_exceeds_the_offer_or_the_listener() {
         for mss in [0, 100, 536, 1219, 1220, 1439, 1440, 1459, 1460, 8960, 65_535] {
-            for scale in [None, Some(0), Some(7), Some(8), Some(14), Some(200)] {
-                for bits in 0..8 {
-                    let offer = Offer {
-                        mss,
-                        scale,
-                        sack: bits & 1 != 0,
-                        timestamp: (bits & 2 != 0).then_some(7),
-                        ecn: bits & 4 != 0,
-                    };
-                    let (terms, class) = Terms::grant(&offer, ALL);
+            for scale in [0, 7, 8, 14, 200] {
+                for bits in 0..256_u32 {
+                    let offer =
+                        Options { found: bits & 7, mss, scale, ..Options::default() };
+                    let (ecn, listener) = (bits & 8 != 0, bits >> 4);
+                    let (terms, class) = Terms::grant(&offer, ecn, listener);
                     assert!(class < CLASSES);
-                    assert!(terms.mss <= mss.max(536), "{offer:?} {terms:?}");
-                    assert!(terms.scale.is_none() || terms.scale == scale.map(|s| s.min(14)));
-                    assert!(!terms.sack || offer.sack);
-                    assert!(!terms.ecn || offer.ecn);
-                    assert_eq!(terms.timestamps, offer.timestamp.is_some());
+                    assert!(terms.mss() <= mss.max(536), "{offer:?} {terms:?}");
+                    let may = |option, flag| bits & option != 0 && listener & flag != 0;
+                    assert!(!terms.scaling() || may(found::SCALE, listener_flags::WINDOW_SCALING));
+                    assert!(!terms.scaling() || terms.scale() == scale.min(14));
+                    assert!(!terms.sack() || may(found::SACK, listener_flags::SACK));
+                    assert!(!terms.ecn() || may(8, listener_flags::ECN));
+                    assert_eq!(
+                        terms.timestamps(),
+                        may(found::TIMESTAMPS, listener_flags::TIMESTAMPS)
+                    );
+                    if terms.timestamps() {
+                        assert_eq!(terms.sack(), may(found::SACK, listener_flags::SACK));
+                    }
                 }
             }
         }

@@ -92,12 +92,25 @@ impl Headers {
                 kind = tag.u16::<2>();
                 ip += VLAN_TAG;
             }
+            ip = frame.forget(ip, 0x1f);
         }
         match kind {
             0x0800 => ipv4(frame, ip),
             0x86dd => ipv6(frame, ip),
             kind if is_vlan(kind) => Err(NotASegment::Unknown),
             _ => Err(NotASegment::NotTcp),
+        }
+    }
+
+    /// The same headers, of whose places the verifier remembers nothing
+    /// ([`Frame::forget`]).
+    #[inline(always)]
+    #[must_use]
+    pub fn forget<F: Frame>(&self, frame: &F) -> Self {
+        Self {
+            ip: frame.forget(self.ip, 0x1f),
+            tcp: frame.forget(self.tcp, 0x3fff),
+            ..*self
         }
     }
 
@@ -145,6 +158,11 @@ impl Headers {
                 Address::from_ipv4_word(header.word::<16>()),
             )
         };
+        // A mapped IPv4 address does not belong on the wire (RFC 4942 section
+        // 2.2), and would be taken for IPv4 here.
+        if self.ipv6 && (remote.is_ipv4() || local.is_ipv4()) {
+            return None;
+        }
         Some(Flow { remote, local, remote_port: tcp.source, local_port: tcp.destination })
     }
 }
@@ -189,8 +207,8 @@ fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
     if next != TCP {
         for _ in 0..MAX_EXTENSIONS {
             let Some(length) = extension(frame, ip + IPV6 + skipped, next)? else { break };
-            next = length.0;
-            skipped += length.1;
+            next = frame.forget(usize::from(length.0), 0xff) as u8;
+            skipped = frame.forget(skipped + length.1, 0x3fff);
         }
         if next != TCP {
             return Err(NotASegment::NotTcp);

@@ -10,5 +10,5 @@ mod syn_ack;
 pub use checksum::Sum;
 pub use frame::{Chunk, ChunkMut, Frame, FrameMut, Slice};
 pub use headers::{Headers, NotASegment, Tcp, flags};
-pub use options::{Offer, Options, read_options};
+pub use options::{Options, found, read_options};
 pub use syn_ack::SynAck;

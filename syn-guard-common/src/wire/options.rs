@@ -14,32 +14,31 @@ const TIMESTAMPS: u8 = 8;
 /// timestamps in this order.
 const LINUX_SACK_TIMESTAMPS: u32 = 0x0402_080a;
 
-/// What a client offers in its SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Offer {
-    /// The largest segment it takes, bytes; 0 when not said.
-    pub mss: u16,
-    /// Its window scale.
-    pub scale: Option<u8>,
-    /// It understands selective acknowledgements.
-    pub sack: bool,
-    /// Its timestamp.
-    pub timestamp: Option<u32>,
-    /// It asks for ECN (RFC 3168 section 6.1.1). A flag, not an option.
-    pub ecn: bool,
+/// Bits of [`Options::found`].
+pub mod found {
+    /// Window scale.
+    pub const SCALE: u32 = 1;
+    /// SACK permitted.
+    pub const SACK: u32 = 2;
+    /// Timestamps.
+    pub const TIMESTAMPS: u32 = 4;
 }
 
-/// The options of any segment that syn-guard reads.
+/// The options of a segment, as far as syn-guard reads them. What was not
+/// found is 0: a value that is not there, as in an `Option`, would be one that
+/// the compiler may leave undefined, which the verifier does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Maximum segment size, bytes; 0 when not there.
+    /// See [`found`].
+    pub found: u32,
+    /// Maximum segment size, bytes.
     pub mss: u16,
-    /// Window scale.
-    pub scale: Option<u8>,
-    /// SACK permitted.
-    pub sack: bool,
-    /// TSval and TSecr.
-    pub timestamps: Option<(u32, u32)>,
+    /// Window scale, a shift.
+    pub scale: u8,
+    /// TSval: the sender's timestamp.
+    pub value: u32,
+    /// TSecr: the receiver's timestamp, echoed.
+    pub echo: u32,
 }
 
 /// Reads the options of a segment. Reading ends at the first broken option,
@@ -53,7 +52,9 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
             && options.u32::<0>() == 0x0101_080a
         {
             return Options {
-                timestamps: Some((options.u32::<4>(), options.u32::<8>())),
+                found: found::TIMESTAMPS,
+                value: options.u32::<4>(),
+                echo: options.u32::<8>(),
                 ..Options::default()
             };
         }
@@ -65,10 +66,11 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
         && options.u8::<18>() == 3
     {
         return Options {
+            found: found::SCALE | found::SACK | found::TIMESTAMPS,
             mss: options.u16::<2>(),
-            scale: Some(options.u8::<19>()),
-            sack: true,
-            timestamps: Some((options.u32::<8>(), options.u32::<12>())),
+            scale: options.u8::<19>(),
+            value: options.u32::<8>(),
+            echo: options.u32::<12>(),
         };
     }
     walk(frame, start, tcp.length - TCP_HEADER)
@@ -76,64 +78,55 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
 
 #[inline(always)]
 fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
-    let mut options = Options::default();
-    let mut at = 0;
+    let start = frame.forget(start, 0x3fff);
+    let length = frame.forget(length, 63);
+    let (mut at, mut found) = (0, 0);
+    // Begun as if they were known to nobody, for the verifier's sake.
+    let mut mss = frame.forget(0, 0xffff);
+    let mut scale = frame.forget(0, 0xff);
+    let mut value = frame.forget(0, 0xffff_ffff);
+    let mut echo = frame.forget(0, 0xffff_ffff);
     // Each round takes at least one of at most 40 bytes.
     for _ in 0..40 {
+        at = frame.forget(at, 63);
+        found = frame.forget(found, 7);
         if at >= length {
             break;
         }
         let Some(kind) = frame.chunk::<1>(start + at) else { break };
-        match kind.u8::<0>() {
-            END => break,
-            NOP => at += 1,
-            kind => {
-                let Some(option) = frame.chunk::<2>(start + at) else { break };
-                let size = usize::from(option.u8::<1>());
-                if size < 2 || at + size > length {
-                    break;
-                }
-                match (kind, size) {
-                    (MSS, 4) => {
-                        if let Some(option) = frame.chunk::<4>(start + at) {
-                            options.mss = option.u16::<2>();
-                        }
-                    }
-                    (SCALE, 3) => {
-                        if let Some(option) = frame.chunk::<3>(start + at) {
-                            options.scale = Some(option.u8::<2>());
-                        }
-                    }
-                    (SACK_PERMITTED, 2) => options.sack = true,
-                    (TIMESTAMPS, 10) => {
-                        if let Some(option) = frame.chunk::<10>(start + at) {
-                            options.timestamps = Some((option.u32::<2>(), option.u32::<6>()));
-                        }
-                    }
-                    _ => {}
-                }
-                at += size;
-            }
+        let kind = kind.u8::<0>();
+        if kind == NOP {
+            at += 1;
+            continue;
         }
+        let Some(option) = frame.chunk::<2>(start + at) else { break };
+        let size = usize::from(option.u8::<1>());
+        if kind == END || size < 2 || at + size > length {
+            break;
+        }
+        if kind == MSS && size == 4 {
+            let Some(option) = frame.chunk::<4>(start + at) else { break };
+            mss = usize::from(option.u16::<2>());
+        } else if kind == SCALE && size == 3 {
+            let Some(option) = frame.chunk::<3>(start + at) else { break };
+            scale = usize::from(option.u8::<2>());
+            found |= found::SCALE as usize;
+        } else if kind == SACK_PERMITTED && size == 2 {
+            found |= found::SACK as usize;
+        } else if kind == TIMESTAMPS && size == 10 {
+            let Some(option) = frame.chunk::<10>(start + at) else { break };
+            value = option.u32::<2>() as usize;
+            echo = option.u32::<6>() as usize;
+            found |= found::TIMESTAMPS as usize;
+        }
+        at += size;
     }
-    options
-}
-
-impl Offer {
-    /// What a SYN offers.
-    #[inline(always)]
-    #[must_use]
-    pub fn new(options: &Options, ecn: bool) -> Self {
-        Self {
-            mss: options.mss,
-            scale: options.scale,
-            sack: options.sack,
-            timestamp: match options.timestamps {
-                Some((value, _)) => Some(value),
-                None => None,
-            },
-            ecn,
-        }
+    Options {
+        found: found as u32,
+        mss: mss as u16,
+        scale: scale as u8,
+        value: value as u32,
+        echo: echo as u32,
     }
 }
 
@@ -164,33 +157,41 @@ mod tests {
     #[test]
     fn linux_and_windows_orders_are_read() {
         let linux = Options {
+            found: found::SCALE | found::SACK | found::TIMESTAMPS,
             mss: 1460,
-            scale: Some(10),
-            sack: true,
-            timestamps: Some((1, 2)),
+            scale: 10,
+            value: 1,
+            echo: 2,
         };
         assert_eq!(read(&LINUX), linux);
         assert_eq!(walk(&Slice(&LINUX[..]), 0, 20), linux, "the slow way");
         let windows = [2, 4, 5, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2];
-        assert_eq!(read(&windows), Options { scale: Some(8), timestamps: None, ..linux });
+        let expected = Options {
+            found: found::SCALE | found::SACK,
+            mss: 1460,
+            scale: 8,
+            ..Options::default()
+        };
+        assert_eq!(read(&windows), expected);
         let ack = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
-        assert_eq!(
-            read(&ack),
-            Options { timestamps: Some((1, 2)), ..Options::default() }
-        );
+        let expected =
+            Options { found: found::TIMESTAMPS, value: 1, echo: 2, ..Options::default() };
+        assert_eq!(read(&ack), expected);
     }
 
     #[test]
     fn unknown_options_change_nothing() {
         let options = [30, 4, 0, 0, 2, 4, 1, 0, 254, 6, 1, 2, 3, 4, 4, 2];
-        assert_eq!(read(&options), Options { mss: 256, sack: true, ..Options::default() });
+        let expected = Options { found: found::SACK, mss: 256, ..Options::default() };
+        assert_eq!(read(&options), expected);
     }
 
     #[test]
     fn reading_ends_at_the_first_broken_option() {
-        assert_eq!(read(&[2, 4, 1, 0, 3, 0, 4, 2]), Options { mss: 256, ..Options::default() });
-        assert_eq!(read(&[2, 4, 1, 0, 3, 9, 4, 2]), Options { mss: 256, ..Options::default() });
-        assert_eq!(read(&[2, 4, 1, 0, 0, 4, 2, 4]), Options { mss: 256, ..Options::default() });
+        let only_mss = Options { mss: 256, ..Options::default() };
+        assert_eq!(read(&[2, 4, 1, 0, 3, 0, 4, 2]), only_mss);
+        assert_eq!(read(&[2, 4, 1, 0, 3, 9, 4, 2]), only_mss);
+        assert_eq!(read(&[2, 4, 1, 0, 0, 4, 2, 4]), only_mss);
         assert_eq!(read(&[1; 40]), Options::default());
     }
 }

@@ -1,8 +1,9 @@
 //! Turning a SYN into its SYN-ACK, in place.
 
 use super::checksum::Sum;
-use super::frame::FrameMut;
+use super::frame::{Frame, FrameMut};
 use super::headers::{Headers, IPV4, IPV6, TCP_HEADER, Tcp, flags};
+use crate::abi::Listener;
 use crate::cookie::Terms;
 use crate::flow::Flow;
 
@@ -10,83 +11,59 @@ use crate::flow::Flow;
 /// (three), window scale.
 const MAX_OPTION_WORDS: usize = 5;
 
-/// A SYN-ACK: what stands in it, in the kernel's own order of options
-/// (`tcp_options_write`, Linux 6.18).
+/// A SYN-ACK: what stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynAck {
-    /// Our sequence number: the cookie.
-    pub sequence: u32,
-    /// The MSS to advertise, bytes.
-    pub mss: u16,
-    /// The window, bytes.
-    pub window: u16,
-    /// Our window scale; none when the terms have none.
-    pub scale: Option<u8>,
-    /// SACK permitted.
-    pub sack: bool,
-    /// TSval and TSecr.
-    pub timestamps: Option<(u32, u32)>,
-    /// ECN-Echo.
-    pub ecn: bool,
-    /// TTL or hop limit.
-    pub ttl: u8,
+    sequence: u32,
+    window: u16,
+    ttl: u8,
+    ecn: bool,
+    options: [u32; MAX_OPTION_WORDS],
+    option_words: usize,
 }
 
 impl SynAck {
-    /// The answer to a SYN under `terms`.
+    /// The answer of a listener under `terms`, with the timestamps `value` and
+    /// `echo` (TSval and TSecr) where the terms have any. `frame` is the SYN.
     #[inline(always)]
     #[must_use]
-    pub fn new(terms: &Terms, sequence: u32, listener: &crate::abi::Listener) -> Self {
+    pub fn new<F: Frame>(
+        frame: &F,
+        terms: &Terms,
+        listener: &Listener,
+        sequence: u32,
+        value: u32,
+        echo: u32,
+    ) -> Self {
+        let (options, option_words) = options(terms, listener, value, echo);
+        let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
         Self {
             sequence,
-            mss: listener.mss,
-            window: if terms.timestamps {
+            window: if terms.timestamps() {
                 listener.window_with_timestamps
             } else {
                 listener.window
             },
-            scale: if terms.scale.is_some() { Some(listener.scale) } else { None },
-            sack: terms.sack,
-            timestamps: None,
-            ecn: terms.ecn,
             ttl: listener.ttl,
+            ecn: terms.ecn(),
+            options: options.map(forget),
+            option_words: frame.forget(option_words, 7),
         }
     }
 
+    /// Bytes of the TCP header.
     #[inline(always)]
-    fn option_words(&self) -> ([u32; MAX_OPTION_WORDS], usize) {
-        let mut words = [0; MAX_OPTION_WORDS];
-        words[0] = 0x0204_0000 | self.mss as u32;
-        let mut count = 1;
-        if let Some((value, echo)) = self.timestamps {
-            words[1] = if self.sack { 0x0402_080a } else { 0x0101_080a };
-            words[2] = value;
-            words[3] = echo;
-            count = 4;
-        } else if self.sack {
-            words[1] = 0x0101_0402;
-            count = 2;
-        }
-        if let Some(scale) = self.scale {
-            let word = 0x0103_0300 | scale as u32;
-            // An index that is not constant would put the words on the stack.
-            match count {
-                1 => words[1] = word,
-                2 => words[2] = word,
-                _ => words[4] = word,
-            }
-            count += 1;
-        }
-        (words, count)
+    const fn tcp_length(&self) -> usize {
+        TCP_HEADER + self.option_words * 4
     }
 
-    /// Bytes of the frame that holds this SYN-ACK in place of a SYN with
-    /// these headers. IP options and extension headers are left out.
+    /// Bytes of the frame that holds this SYN-ACK in place of a SYN of `flow`
+    /// with these headers. IP options and extension headers are left out.
     #[inline(always)]
     #[must_use]
-    pub fn frame_length(&self, headers: &Headers) -> usize {
-        let ip = if headers.ipv6 { IPV6 } else { IPV4 };
-        headers.ip + ip + TCP_HEADER + self.option_words().1 * 4
+    pub const fn frame_length(&self, headers: &Headers, flow: &Flow) -> usize {
+        let ip = if flow.remote.is_ipv4() { IPV4 } else { IPV6 };
+        headers.ip + ip + self.tcp_length()
     }
 
     /// Writes the SYN-ACK over the SYN of `flow` and `tcp`. The frame must
@@ -102,20 +79,30 @@ impl SynAck {
         tcp: &Tcp,
     ) -> Option<()> {
         swap_ethernet(frame)?;
-        let (words, count) = self.option_words();
-        let length = (TCP_HEADER + count * 4) as u32;
-        if headers.ipv6 {
-            self.write_ipv6(frame, headers.ip, flow, length)?;
+        if flow.remote.is_ipv4() {
+            self.write_ipv4(frame, headers.ip, flow)?;
+            self.write_tcp(frame, headers.ip + IPV4, flow, tcp)
         } else {
-            self.write_ipv4(frame, headers.ip, flow, length)?;
+            self.write_ipv6(frame, headers.ip, flow)?;
+            self.write_tcp(frame, headers.ip + IPV6, flow, tcp)
         }
+    }
 
-        let offset_and_flags = ((length / 4) << 12)
-            | u32::from(flags::SYN | flags::ACK)
-            | if self.ecn { u32::from(flags::ECE) } else { 0 };
+    #[inline(always)]
+    fn write_tcp<F: FrameMut>(
+        &self,
+        frame: &mut F,
+        offset: usize,
+        flow: &Flow,
+        tcp: &Tcp,
+    ) -> Option<()> {
+        let length = self.tcp_length() as u32;
+        let ecn = if self.ecn { u32::from(flags::ECE) } else { 0 };
+        let offset_and_flags =
+            ((length / 4) << 12) | u32::from(flags::SYN | flags::ACK) | ecn;
         let acknowledgement = tcp.sequence.wrapping_add(1);
-        // The ffff of a mapped IPv4 address is no part of its pseudo-header, and
-        // is 0 in this arithmetic.
+        // The ffff of a mapped IPv4 address is no part of its pseudo-header,
+        // and is 0 in this arithmetic; so are the words that are not used.
         let mut sum = Sum::default()
             .add_words(&flow.remote.0)
             .add_words(&flow.local.0)
@@ -127,14 +114,10 @@ impl SynAck {
             .add(acknowledgement)
             .add(offset_and_flags)
             .add(u32::from(self.window));
-        for (index, word) in words.iter().enumerate() {
-            if index < count {
-                sum = sum.add(*word);
-            }
+        for word in self.options {
+            sum = sum.add(word);
         }
-
-        let start = headers.ip + if headers.ipv6 { IPV6 } else { IPV4 };
-        let mut header = frame.chunk_mut::<TCP_HEADER>(start)?;
+        let mut header = frame.chunk_mut::<TCP_HEADER>(offset)?;
         header.set_u16::<0>(tcp.destination);
         header.set_u16::<2>(tcp.source);
         header.set_u32::<4>(self.sequence);
@@ -143,18 +126,12 @@ impl SynAck {
         header.set_u16::<14>(self.window);
         header.set_u16::<16>(sum.finish());
         header.set_u16::<18>(0);
-        write_options(frame, start + TCP_HEADER, &words, count)
+        write_options(frame, offset + TCP_HEADER, &self.options, self.option_words)
     }
 
     #[inline(always)]
-    fn write_ipv4<F: FrameMut>(
-        &self,
-        frame: &mut F,
-        offset: usize,
-        flow: &Flow,
-        tcp_length: u32,
-    ) -> Option<()> {
-        let total = IPV4 as u32 + tcp_length;
+    fn write_ipv4<F: FrameMut>(&self, frame: &mut F, offset: usize, flow: &Flow) -> Option<()> {
+        let total = (IPV4 + self.tcp_length()) as u32;
         let ttl_and_protocol = (u32::from(self.ttl) << 8) | 6;
         let sum = Sum::default()
             .add(0x4500)
@@ -176,16 +153,10 @@ impl SynAck {
     }
 
     #[inline(always)]
-    fn write_ipv6<F: FrameMut>(
-        &self,
-        frame: &mut F,
-        offset: usize,
-        flow: &Flow,
-        tcp_length: u32,
-    ) -> Option<()> {
+    fn write_ipv6<F: FrameMut>(&self, frame: &mut F, offset: usize, flow: &Flow) -> Option<()> {
         let mut header = frame.chunk_mut::<IPV6>(offset)?;
         header.set_u32::<0>(0x6000_0000);
-        header.set_u16::<4>(tcp_length as u16);
+        header.set_u16::<4>(self.tcp_length() as u16);
         header.set_u8::<6>(6);
         header.set_u8::<7>(self.ttl);
         let local = &flow.local.0;
@@ -200,6 +171,40 @@ impl SynAck {
         header.set_word::<36>(remote[3]);
         Some(())
     }
+}
+
+/// The options as words and their number, in the kernel's own order
+/// (`tcp_options_write`, Linux 6.18). Words that are not used are 0.
+#[inline(always)]
+fn options(
+    terms: &Terms,
+    listener: &Listener,
+    value: u32,
+    echo: u32,
+) -> ([u32; MAX_OPTION_WORDS], usize) {
+    let mut words = [0; MAX_OPTION_WORDS];
+    words[0] = 0x0204_0000 | u32::from(listener.mss);
+    let mut count = 1;
+    if terms.timestamps() {
+        words[1] = if terms.sack() { 0x0402_080a } else { 0x0101_080a };
+        words[2] = value;
+        words[3] = echo;
+        count = 4;
+    } else if terms.sack() {
+        words[1] = 0x0101_0402;
+        count = 2;
+    }
+    if terms.scaling() {
+        let word = 0x0103_0300 | u32::from(listener.scale);
+        // An index that is not constant would put the words on the stack.
+        match count {
+            1 => words[1] = word,
+            2 => words[2] = word,
+            _ => words[4] = word,
+        }
+        count += 1;
+    }
+    (words, count)
 }
 
 #[inline(always)]

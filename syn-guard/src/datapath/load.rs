@@ -1,0 +1,144 @@
+//! Loading maps and programs.
+
+use aya::programs::{SchedClassifier, Xdp};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::error::last_lines;
+use super::features::{Engine, Features};
+use super::log::LogLevel;
+use super::maps::Maps;
+use super::object::{CONTROL, OBJECT, TC, XDP};
+use super::pins::{PinDirectory, Takeover};
+use super::{Control, DataPathError, kfunc};
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Diagnosis from within the programs; off by default.
+    pub log: LogLevel,
+}
+
+/// The loaded programs and their maps.
+pub struct DataPath {
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: PinDirectory,
+    /// The maps.
+    pub maps: Maps,
+    /// The control program.
+    pub control: Control,
+    /// What the kernel can do.
+    pub features: Features,
+    /// What an earlier controller left.
+    pub takeover: Takeover,
+}
+
+impl DataPath {
+    /// Loads the programs; with maps that an earlier controller left in
+    /// `pins`, when their layout is this version's.
+    ///
+    /// # Errors
+    /// Says what the kernel lacks or refused. Nothing is attached, and no pin
+    /// is left that was not there before.
+    pub fn load(pins: PinDirectory, options: &LoadOptions) -> Result<Self, DataPathError> {
+        if !nix::unistd::geteuid().is_root() && !may_load() {
+            return Err(DataPathError::NotPermitted);
+        }
+        let features = Features::probe()?;
+        let mut object = OBJECT.to_vec();
+        if let Engine::Reqsk { function } = features.engine {
+            kfunc::link(&mut object, function)?;
+        }
+        let takeover = pins.prepare(OBJECT)?;
+        let loaded = Self::load_object(&object, &pins, &features, options);
+        match loaded {
+            Ok((ebpf, maps, control)) => {
+                Ok(Self { ebpf, pins, maps, control, features, takeover })
+            }
+            Err(error) => {
+                if takeover != Takeover::Continued {
+                    pins.remove();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load_object(
+        object: &[u8],
+        pins: &PinDirectory,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<(Ebpf, Maps, Control), DataPathError> {
+        let btf = Btf::from_sys_fs().map_err(|_| DataPathError::NoBtf)?;
+        let level = options.log.as_u8();
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .default_map_pin_directory(pins.path())
+            .override_global("AYA_LOG_LEVEL", &level, false)
+            .load(object)
+            .map_err(|error| match permission(&error) {
+                true => DataPathError::NotPermitted,
+                false => DataPathError::Maps(last_lines(&error)),
+            })?;
+        let maps = Maps::take(&mut ebpf)?;
+        load_xdp(&mut ebpf, XDP)?;
+        load_xdp(&mut ebpf, CONTROL)?;
+        if matches!(features.engine, Engine::Reqsk { .. }) {
+            let program: &mut SchedClassifier = program(&mut ebpf, TC)?;
+            program.load().map_err(|error| refused(TC, &error))?;
+        }
+        let control = Control::new(&ebpf)?;
+        Ok((ebpf, maps, control))
+    }
+}
+
+fn load_xdp(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataPathError> {
+    let program: &mut Xdp = program(ebpf, name)?;
+    program.load().map_err(|error| refused(name, &error))
+}
+
+/// A program of the object.
+pub(super) fn program<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, DataPathError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| DataPathError::Object(format!("no program {name}")))
+}
+
+fn refused(program: &'static str, error: &dyn std::error::Error) -> DataPathError {
+    DataPathError::Program { program, reason: last_lines(error) }
+}
+
+/// Whether an error or one of its causes is EPERM.
+fn permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether the process holds `CAP_BPF` and `CAP_NET_ADMIN` without being root.
+fn may_load() -> bool {
+    // linux/capability.h.
+    const CAP_NET_ADMIN: u64 = 1 << 12;
+    const CAP_BPF: u64 = 1 << 39;
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let needed = CAP_NET_ADMIN | CAP_BPF;
+    effective & needed == needed
+}

@@ -1,0 +1,283 @@
+//! The maps with their types.
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use syn_guard_common::abi::{
+    CookieKeys, Event, HalfOpen, Listener, ListenerKey, REASONS, Reason, ServiceConfig,
+    ServiceCounters, ServiceState, Source, SourceKey,
+};
+use syn_guard_common::flow::Flow;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::DataPathError;
+
+/// A source's counts for a service.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceCount {
+    /// Which source, which service.
+    pub key: SourceKey,
+    /// What it did.
+    pub counts: Source,
+}
+
+/// The maps of the data path.
+pub struct Maps {
+    by_port: Array<MapData, u32>,
+    config: Array<MapData, ServiceConfig>,
+    state: Array<MapData, ServiceState>,
+    counters: PerCpuArray<MapData, ServiceCounters>,
+    listeners: HashMap<MapData, ListenerKey, Listener>,
+    half_open: HashMap<MapData, Flow, HalfOpen>,
+    sources: HashMap<MapData, SourceKey, Source>,
+    keys: Array<MapData, CookieKeys>,
+    verdicts: PerCpuArray<MapData, u64>,
+    events: Option<RingBuf<MapData>>,
+    /// Not read, but the programs are loaded with them.
+    _others: Vec<aya::maps::Map>,
+}
+
+/// Takes a map out of the loaded object.
+macro_rules! take {
+    ($ebpf:expr, $name:literal) => {
+        $ebpf
+            .take_map($name)
+            .ok_or_else(|| broken($name, &"it is not in the object"))?
+            .try_into()
+            .map_err(|error: aya::maps::MapError| broken($name, &error))?
+    };
+}
+
+fn broken(map: &'static str, reason: &dyn std::fmt::Display) -> DataPathError {
+    DataPathError::Map { map, reason: reason.to_string() }
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataPathError> {
+        let others = ["CONNECTION_FILTER", "COOKIE_FILTER", "HALF_OPEN_FILTER", "TRACKED_IN_TICK"];
+        Ok(Self {
+            by_port: take!(ebpf, "SERVICE_BY_PORT"),
+            config: take!(ebpf, "SERVICE_CONFIG"),
+            state: take!(ebpf, "SERVICE_STATE"),
+            counters: take!(ebpf, "SERVICE_COUNTERS"),
+            listeners: take!(ebpf, "LISTENERS"),
+            half_open: take!(ebpf, "HALF_OPEN"),
+            sources: take!(ebpf, "SOURCES"),
+            keys: take!(ebpf, "COOKIE_KEYS"),
+            verdicts: take!(ebpf, "VERDICTS"),
+            events: Some(take!(ebpf, "EVENTS")),
+            _others: others.iter().filter_map(|name| ebpf.take_map(name)).collect(),
+        })
+    }
+
+    /// Makes `port` the service of `slot`, or of none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_port(&mut self, port: u16, slot: Option<u32>) -> Result<(), DataPathError> {
+        self.by_port
+            .set(u32::from(port), slot.map_or(0, |slot| slot + 1), 0)
+            .map_err(|error| broken("SERVICE_BY_PORT", &error))
+    }
+
+    /// The ports that an earlier controller left with their slots.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ports(&self) -> Result<Vec<(u16, u32)>, DataPathError> {
+        let mut ports = Vec::new();
+        for slot in 0..self.config.len() {
+            let port = self.config(slot)?.port;
+            if let Ok(port) = u16::try_from(port)
+                && port != 0
+            {
+                ports.push((port, slot));
+            }
+        }
+        Ok(ports)
+    }
+
+    /// What the data path was told of a service.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn config(&self, slot: u32) -> Result<ServiceConfig, DataPathError> {
+        self.config.get(&slot, 0).map_err(|error| broken("SERVICE_CONFIG", &error))
+    }
+
+    /// Tells the data path of a service.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_config(&mut self, slot: u32, config: ServiceConfig) -> Result<(), DataPathError> {
+        self.config.set(slot, config, 0).map_err(|error| broken("SERVICE_CONFIG", &error))
+    }
+
+    /// The state of a service.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn state(&self, slot: u32) -> Result<ServiceState, DataPathError> {
+        self.state.get(&slot, 0).map_err(|error| broken("SERVICE_STATE", &error))
+    }
+
+    /// The counts of a service, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn counters(&self, slot: u32) -> Result<ServiceCounters, DataPathError> {
+        let values =
+            self.counters.get(&slot, 0).map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+        let mut sum = ServiceCounters::default();
+        values.iter().for_each(|value| sum.add(value));
+        Ok(sum)
+    }
+
+    /// Makes a free slot as good as new. Its port must not point to it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataPathError> {
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(path, error)| broken("SERVICE_COUNTERS", &format!("{path}: {error}")))?;
+        let zeros = aya::maps::PerCpuValues::try_from(vec![ServiceCounters::default(); cpus])
+            .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+        self.counters
+            .set(slot, zeros, 0)
+            .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+        self.state
+            .set(slot, ServiceState::default(), 0)
+            .map_err(|error| broken("SERVICE_STATE", &error))?;
+        self.set_config(slot, ServiceConfig::default())?;
+        let sources: Vec<_> =
+            self.sources.keys().flatten().filter(|key| key.slot == slot).collect();
+        for key in sources {
+            // Gone already is as good.
+            let _ = self.sources.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Adds or changes a listener.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or there are too many.
+    pub fn set_listener(
+        &mut self,
+        key: &ListenerKey,
+        listener: &Listener,
+    ) -> Result<(), DataPathError> {
+        self.listeners.insert(key, listener, 0).map_err(|error| broken("LISTENERS", &error))
+    }
+
+    /// Removes a listener, if it is there.
+    pub fn remove_listener(&mut self, key: &ListenerKey) {
+        let _ = self.listeners.remove(key);
+    }
+
+    /// The listeners that are there.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerKey> {
+        self.listeners.keys().flatten().collect()
+    }
+
+    /// The half-open connections. One that ends meanwhile may be missing, or
+    /// make the walk start anew.
+    pub fn half_open(&self) -> impl Iterator<Item = (Flow, HalfOpen)> + '_ {
+        // The kernel starts a walk anew when its key is gone: bounded, so that
+        // it ends.
+        self.half_open.iter().flatten().take(2 * syn_guard_common::abi::MAX_HALF_OPEN as usize)
+    }
+
+    /// The sources and their counts.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceCount> {
+        self.sources
+            .iter()
+            .flatten()
+            .take(syn_guard_common::abi::MAX_SOURCES as usize)
+            .map(|(key, counts)| SourceCount { key, counts })
+            .collect()
+    }
+
+    /// The cookies' keys.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keys(&self) -> Result<CookieKeys, DataPathError> {
+        self.keys.get(&0, 0).map_err(|error| broken("COOKIE_KEYS", &error))
+    }
+
+    /// Replaces the cookies' keys.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_keys(&mut self, keys: CookieKeys) -> Result<(), DataPathError> {
+        self.keys.set(0, keys, 0).map_err(|error| broken("COOKIE_KEYS", &error))
+    }
+
+    /// How often each reason decided, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn verdicts(&self) -> Result<Vec<(Reason, u64)>, DataPathError> {
+        REASONS
+            .iter()
+            .map(|reason| {
+                let values = self
+                    .verdicts
+                    .get(&(*reason as u32), 0)
+                    .map_err(|error| broken("VERDICTS", &error))?;
+                Ok((*reason, values.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// Takes the reader of events, once.
+    ///
+    /// # Errors
+    /// When it was taken, or the runtime cannot wait for it.
+    pub fn take_events(&mut self) -> Result<EventReader, DataPathError> {
+        let ring = self.events.take().ok_or_else(|| broken("EVENTS", &"taken already"))?;
+        // SAFETY: the ring buffer owns its descriptor and never replaces it.
+        unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map(EventReader)
+            .map_err(|error| broken("EVENTS", &error))
+    }
+
+    /// Bytes of kernel memory that the maps take: `memlock` of this process's
+    /// own descriptors (`bpf_map_show_fdinfo`).
+    #[must_use]
+    pub fn memory() -> u64 {
+        let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return 0 };
+        let field = |info: &str, name: &str| -> Option<u64> {
+            info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+        };
+        let by_id: std::collections::HashMap<u64, u64> = entries
+            .flatten()
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .filter_map(|info| Some((field(&info, "map_id:")?, field(&info, "memlock:")?)))
+            .collect();
+        by_id.values().sum()
+    }
+}
+
+/// Waits for events of the data path.
+pub struct EventReader(AsyncFd<RingBuf<MapData>>);
+
+impl EventReader {
+    /// The next events; at least one, unless the wait was spurious.
+    ///
+    /// # Errors
+    /// When the runtime cannot wait.
+    pub async fn next(&mut self) -> Result<Vec<Event>, DataPathError> {
+        let mut guard =
+            self.0.readable_mut().await.map_err(|error| broken("EVENTS", &error))?;
+        let mut events = Vec::new();
+        while let Some(item) = guard.get_inner_mut().next() {
+            events.extend(Event::read(&item));
+        }
+        guard.clear_ready();
+        Ok(events)
+    }
+}

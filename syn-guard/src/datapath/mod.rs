@@ -1,0 +1,22 @@
+//! The part in the kernel, seen from outside: loading it, attaching it,
+//! reading and writing its maps. All that touches aya stands here.
+
+mod attach;
+mod control;
+mod error;
+mod features;
+mod kfunc;
+mod load;
+mod log;
+mod maps;
+mod object;
+mod pins;
+
+pub use attach::{AttachMode, Attachment};
+pub use control::Control;
+pub use error::DataPathError;
+pub use features::{Engine, Features};
+pub use load::{DataPath, LoadOptions};
+pub use log::{LogLevel, forward_logs};
+pub use maps::{EventReader, Maps, SourceCount};
+pub use pins::{PinDirectory, Takeover};

@@ -1,0 +1,166 @@
+//! What stays in the kernel when user space is gone: maps and links, pinned in
+//! one directory of a BPF file system.
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `SERVICE_STATE`, ... | a map, under its own name |
+//! | `xdp-IFACE` | the link of the XDP program |
+//! | `tc-IFACE` | the link of the TC program |
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapInfo;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya_obj::generated::bpf_map_type;
+
+use super::DataPathError;
+
+/// `BPF_FS_MAGIC` (linux/magic.h).
+const BPFFS: i64 = 0xcafe_4a11;
+
+/// What an earlier controller left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// Nothing.
+    Fresh,
+    /// Its maps, which go on.
+    Continued,
+    /// Maps of another layout, which were removed.
+    Replaced,
+}
+
+/// The directory of the pins.
+#[derive(Clone, Debug)]
+pub struct PinDirectory(PathBuf);
+
+impl PinDirectory {
+    /// Names the directory; nothing is made yet.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether anything is pinned.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Makes the directory, and makes sure that what is pinned there has the
+    /// layout of the maps in `object`; pins of another version are removed.
+    pub(super) fn prepare(&self, object: &[u8]) -> Result<Takeover, DataPathError> {
+        let existed = self.0.exists();
+        let parent = self.0.parent().unwrap_or(Path::new("/"));
+        if !is_bpffs(if existed { &self.0 } else { parent }) {
+            return Err(DataPathError::NotBpffs(self.0.clone()));
+        }
+        if !existed {
+            fs::create_dir(&self.0).map_err(|source| self.error(source))?;
+            return Ok(Takeover::Fresh);
+        }
+        if self.maps_fit(object)? {
+            return Ok(Takeover::Continued);
+        }
+        let empty = fs::read_dir(&self.0).map_err(|source| self.error(source))?.next().is_none();
+        if empty {
+            return Ok(Takeover::Fresh);
+        }
+        self.remove_files(|_| true)?;
+        Ok(Takeover::Replaced)
+    }
+
+    /// Whether every map of the object is pinned, with its layout.
+    fn maps_fit(&self, object: &[u8]) -> Result<bool, DataPathError> {
+        let object = aya_obj::Object::parse(object)
+            .map_err(|error| DataPathError::Object(error.to_string()))?;
+        let pinned = object
+            .maps
+            .iter()
+            .filter(|(_, map)| map.pinning() == aya_obj::maps::PinningType::ByName);
+        for (name, map) in pinned {
+            let Ok(info) = MapInfo::from_pin(self.0.join(name)) else { return Ok(false) };
+            // A ring buffer's key and value have no size; per-CPU values are
+            // reported as one CPU's.
+            let kind = info.map_type().ok().map(|kind| kind as u32);
+            let same = kind == Some(map.map_type())
+                && info.key_size() == map.key_size()
+                && info.value_size() == map.value_size()
+                && (info.max_entries() == map.max_entries()
+                    || map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32)
+                && info.map_flags() == map.map_flags();
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The link pinned as `name`.
+    pub(super) fn link(&self, name: &str) -> Option<PinnedLink> {
+        PinnedLink::from_pin(self.0.join(name)).ok()
+    }
+
+    /// Pins a link as `name`.
+    pub(super) fn pin(&self, link: FdLink, name: &str) -> Result<PinnedLink, DataPathError> {
+        let path = self.0.join(name);
+        link.pin(&path).map_err(|error| DataPathError::Pin {
+            path,
+            source: io::Error::other(super::error::last_lines(&error)),
+        })
+    }
+
+    /// Removes the pin `name`, if it is there; a link without a pin and a
+    /// holder is detached.
+    pub(super) fn unpin(&self, name: &str) {
+        let _ = fs::remove_file(self.0.join(name));
+    }
+
+    /// The interfaces that links are pinned for.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.0) else { return Vec::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                entry.file_name().to_str()?.strip_prefix("xdp-").map(str::to_owned)
+            })
+            .collect()
+    }
+
+    /// Removes the links' pins first, then the maps', then the directory:
+    /// whatever is still attached is detached. What is not there is no error.
+    pub fn remove(&self) {
+        let is_link = |name: &str| name.starts_with("xdp-") || name.starts_with("tc-");
+        let _ = self.remove_files(|name| is_link(name));
+        let _ = self.remove_files(|_| true);
+        let _ = fs::remove_dir(&self.0);
+    }
+
+    fn remove_files(&self, which: impl Fn(&str) -> bool) -> Result<(), DataPathError> {
+        let entries = fs::read_dir(&self.0).map_err(|source| self.error(source))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(&which) {
+                fs::remove_file(entry.path()).map_err(|source| self.error(source))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, source: io::Error) -> DataPathError {
+        DataPathError::Pin { path: self.0.clone(), source }
+    }
+}
+
+/// Whether a path is on a BPF file system.
+#[must_use]
+pub fn is_bpffs(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type().0 == BPFFS)
+}
