@@ -1,15 +1,18 @@
 //! The lab does what tests rely on. Needs root; without it every test says so and passes, except
 //! where `CI=true`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
 use std::{
+    io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use xtask::lab::{
     CLIENT_INTERFACE, Capture, Flood, HandMade, HonestClients, Lab, Nginx, NginxSetup, PAGE,
-    SERVER_INTERFACE, ShortConnections, TcpOptions, fetch, honest_ipv4, honest_ipv6,
+    ShortConnections, TcpOptions, fetch, honest_ipv4, honest_ipv6,
 };
 
 /// Long enough for anything that is to happen at once.
@@ -69,6 +72,43 @@ fn a_lab_takes_everything_along_when_it_goes() {
             .unwrap()
             .contains(bpf.to_str().unwrap())
     );
+}
+
+#[test]
+fn a_lab_that_was_killed_is_removed_by_the_next() {
+    const OWNER: &str = "SYN_GUARD_LAB_TEST_OWNER";
+    if std::env::var_os(OWNER).is_some() {
+        let Some(lab) = lab() else { return };
+        let _nginx = Nginx::start(&lab).unwrap();
+        println!("{}", lab.server().name());
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    if Lab::for_test().unwrap().is_none() {
+        return;
+    }
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("a_lab_that_was_killed_is_removed_by_the_next")
+        .env(OWNER, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let name = BufReader::new(owner.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .find_map(|line| Some(line[line.find("sg-")?..].to_owned()))
+        .unwrap();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let namespace = Path::new("/run/netns").join(&name);
+    assert!(namespace.exists());
+    let lab = lab();
+    assert!(!namespace.exists());
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let dead = name.strip_suffix("-server").unwrap();
+    assert!(!mounts.contains(&format!("/{dead}/")));
+    drop(lab);
 }
 
 #[test]
@@ -249,7 +289,7 @@ fn the_floor_sends_back_what_comes() {
     let Some(lab) = lab() else { return };
     lab.separate_cores().unwrap();
     let floor = lab.attach_floor().unwrap();
-    for (flood, target) in [
+    for (flood, number) in [
         Flood::new("198.18.0.1:80".parse().unwrap()),
         Flood::new("198.18.0.1:80".parse().unwrap()).full_options(),
         Flood::new("[2001:db8:0:1::1]:80".parse().unwrap()),
@@ -269,9 +309,9 @@ fn the_floor_sends_back_what_comes() {
         wait_until("nearly all came back", || {
             let bounced = floor.frames().unwrap() - bounced;
             let answered = lab.answers_received().unwrap() - answered;
-            sent > 25_000 && bounced * 100 > sent * 95 && answered * 100 > sent * 95
+            sent > 20_000 && bounced * 10 > sent * 9 && answered * 10 > sent * 9
         });
-        eprintln!("flood {target}: {sent} sent");
+        eprintln!("flood {number}: {sent} sent");
     }
     let flood = Flood::new("198.18.0.1:80".parse().unwrap())
         .start(&lab)
@@ -281,6 +321,7 @@ fn the_floor_sends_back_what_comes() {
     let bounced = floor.frames_per_second(Duration::from_millis(500)).unwrap();
     let sent = (flood.sent().unwrap() - before) as f64 / start.elapsed().as_secs_f64();
     eprintln!("flat out: {sent:.0} sent a second, {bounced:.0} bounced a second");
+    assert!(sent > 500_000.0 && bounced > 100_000.0);
     flood.stop().unwrap();
 }
 
@@ -362,7 +403,7 @@ fn many_half_open_connections_are_made_quickly_and_captured() {
         captured.frames >= 4_000 && captured.dropped == 0,
         "{captured:?}"
     );
-    let counted = std::process::Command::new("tshark")
+    let counted = Command::new("tshark")
         .args(["-r"])
         .arg(&file)
         .args(["-Y", "tcp.flags.syn==1 && tcp.flags.ack==0"])
@@ -371,7 +412,4 @@ fn many_half_open_connections_are_made_quickly_and_captured() {
         let lines = String::from_utf8(counted.stdout).unwrap().lines().count();
         assert_eq!(lines, 2_000);
     }
-    lab.server()
-        .output("ip", &["link", "show", SERVER_INTERFACE])
-        .unwrap();
 }

@@ -50,6 +50,8 @@ pub struct Progress {
     pub start: u64,
     /// When the next frame is due: nanoseconds since the start, times 1024.
     pub due: u64,
+    /// Before then no frame is sent, due or not, so that catching up is no burst; as `due`.
+    pub earliest: u64,
 }
 
 /// The plan, at index 0.
@@ -61,7 +63,10 @@ static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
 static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entries(1, 0);
 
 /// A frame that is later than this (in ns, times 1024) is not made up for.
-const MOST_LATE: u64 = 20_000_000 << 10;
+const MOST_LATE: u64 = 100_000_000 << 10;
+
+/// How many times the rate a flood may have while it catches up.
+const CATCH_UP: u64 = 8;
 
 /// Writes and redirects one frame of `LENGTH` bytes.
 #[inline(always)]
@@ -125,9 +130,10 @@ fn due(plan: &Plan, progress: &mut Progress) -> bool {
         return false;
     }
     let elapsed = elapsed << 10;
-    if elapsed < progress.due {
+    if elapsed < progress.due || elapsed < progress.earliest {
         return false;
     }
+    progress.earliest = elapsed + plan.interval / CATCH_UP;
     let earliest = elapsed.saturating_sub(MOST_LATE);
     if progress.due < earliest {
         progress.due = earliest;

@@ -50,7 +50,6 @@ pub struct HonestReport {
 impl HonestReport {
     /// Share of those that succeeded, from 0 to 1.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn share(&self) -> f64 {
         self.succeeded as f64 / self.tried.max(1) as f64
     }

@@ -29,7 +29,8 @@ pub(super) fn pin(core: usize) -> Result<()> {
     pin_task(Pid::from_raw(0), core)
 }
 
-/// Makes an interface do its packet work in a kernel thread, and pins that.
+/// Makes an interface do its packet work in a kernel thread, pins that, and puts it before all
+/// ordinary processes, as packet work outside a thread would be.
 pub(super) fn thread_packet_work(
     namespace: &Namespace,
     interface: &str,
@@ -43,6 +44,7 @@ pub(super) fn thread_packet_work(
         let threads = napi_threads(interface)?;
         for thread in &threads {
             pin_task(*thread, core)?;
+            prioritize(*thread)?;
         }
         if !threads.is_empty() {
             return Ok(());
@@ -103,4 +105,15 @@ fn pin_task(task: Pid, core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
     sched_setaffinity(task, &set).with_context(|| format!("pinning to core {core}"))
+}
+
+fn prioritize(task: Pid) -> Result<()> {
+    let first = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameters outlive the call.
+    let result =
+        unsafe { libc::sched_setscheduler(task.as_raw(), libc::SCHED_FIFO, &raw const first) };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error()).context("giving a thread priority");
+    }
+    Ok(())
 }

@@ -136,7 +136,6 @@ fn set(fd: &OwnedFd, level: i32, option: i32, value: libc::c_int) -> Result<()> 
     Ok(())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "sizes of small types")]
 const fn socklen<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
