@@ -25,7 +25,7 @@ pub use read::{Snapshot, snapshot};
 pub use rows::{Row, rows};
 pub use source::Source;
 
-/// What `syn-guard list` shows.
+/// List half-open connections
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct ListArgs {
     /// One line for each source (IPv4 address, IPv6 /64), the largest first

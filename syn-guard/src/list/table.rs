@@ -21,7 +21,7 @@ pub(super) fn write_rows(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
         ("State", false),
         ("PID/program", false),
         ("Age", true),
-        ("SYN-ACKs again", true),
+        ("Retransmits", true),
         ("Of source", true),
         ("Service", false),
     ];

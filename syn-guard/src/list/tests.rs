@@ -64,12 +64,12 @@ fn shown(args: &ListArgs) -> String {
 #[test]
 fn connections_as_a_table() {
     let expected = "\
-Proto  Local address      Remote address        State     PID/program   Age  SYN-ACKs again  Of source  Service
-tcp    10.0.0.1:80        198.18.0.9:5000       SYN_RECV  -            4.2s               2          3  protecting
-tcp    10.0.0.1:80        198.18.0.9:5001       SYN_RECV  -            0.2s               0          3  protecting
-tcp6   10.0.0.1:443       198.18.0.9:5002       SYN_RECV  -            0.0s               0          3  -
-tcp6   [2001:db8::1]:443  [2001:db8:1::1]:1024  SYN_RECV  -            1.5s               1          2  -
-tcp6   [2001:db8::1]:443  [2001:db8:1::2]:1025  SYN_RECV  -            0.1s               0          2  -
+Proto  Local address      Remote address        State     PID/program   Age  Retransmits  Of source  Service
+tcp    10.0.0.1:80        198.18.0.9:5000       SYN_RECV  -            4.2s            2          3  protecting
+tcp    10.0.0.1:80        198.18.0.9:5001       SYN_RECV  -            0.2s            0          3  protecting
+tcp6   10.0.0.1:443       198.18.0.9:5002       SYN_RECV  -            0.0s            0          3  -
+tcp6   [2001:db8::1]:443  [2001:db8:1::1]:1024  SYN_RECV  -            1.5s            1          2  -
+tcp6   [2001:db8::1]:443  [2001:db8:1::2]:1025  SYN_RECV  -            0.1s            0          2  -
 5 half-open connections from 2 sources to 2 services; 2 retransmitted
 ";
     assert_eq!(shown(&ListArgs::default()), expected);
