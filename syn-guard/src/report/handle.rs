@@ -1,0 +1,44 @@
+//! Asking the controller for reports from other tasks.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Report, SourceReport};
+
+/// Requests that may wait at a time; more wait in their senders.
+const QUEUE: usize = 16;
+
+/// A question to the controller.
+#[derive(Debug)]
+pub enum ReportRequest {
+    /// The whole report.
+    Report(oneshot::Sender<Report>),
+    /// All sources.
+    Sources(oneshot::Sender<Vec<SourceReport>>),
+}
+
+/// Asks the controller. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ReportHandle(mpsc::Sender<ReportRequest>);
+
+/// A handle and where its questions arrive.
+#[must_use]
+pub fn requests() -> (ReportHandle, mpsc::Receiver<ReportRequest>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (ReportHandle(sender), receiver)
+}
+
+impl ReportHandle {
+    /// The report of now; none when the controller has stopped.
+    pub async fn report(&self) -> Option<Report> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(ReportRequest::Report(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// The sources of now; none when the controller has stopped.
+    pub async fn sources(&self) -> Option<Vec<SourceReport>> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(ReportRequest::Sources(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+}

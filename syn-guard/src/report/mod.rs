@@ -1,0 +1,172 @@
+//! What the running daemon says of itself: one snapshot, from which metrics,
+//! `status` and `list` are made, so that they agree.
+
+mod handle;
+
+pub use handle::{ReportHandle, ReportRequest, requests};
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at one moment. Times are seconds, sizes bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Of syn-guard.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: String,
+    /// When the daemon started, seconds since 1970.
+    pub started_at: f64,
+    /// `observe`, `auto` or `protect`, as the operator set it.
+    pub mode: String,
+    /// `reqsk` or `none`.
+    pub engine: String,
+    /// Why there is no engine.
+    pub engine_reason: Option<String>,
+    /// Kernel memory of all eBPF maps, bytes.
+    pub map_bytes: u64,
+    /// Where the programs are attached.
+    pub interfaces: Vec<InterfaceReport>,
+    /// The guarded services, by port.
+    pub services: Vec<ServiceReport>,
+    /// What was done with packets since the programs were loaded.
+    pub verdicts: Vec<VerdictReport>,
+    /// The stack's own counters of this network namespace.
+    pub kernel: KernelReport,
+    /// System settings that the daemon changed and will restore, as
+    /// `net.ipv4.tcp_syncookies: 0 -> 1`.
+    pub changes: Vec<String>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+    /// Why not native.
+    pub reason: Option<String>,
+}
+
+/// A guarded service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// TCP port.
+    pub port: u16,
+    /// `off`, `observing` or `protecting`.
+    pub state: String,
+    /// Why it is in this state, with value and limit.
+    pub reason: String,
+    /// For how long, seconds.
+    pub state_seconds: f64,
+    /// The addresses it listens on, as `198.18.0.1:80` or `*:80`.
+    pub listeners: Vec<String>,
+    /// Half-open connections as XDP counts them.
+    pub half_open: u64,
+    /// Half-open connections as the kernel counts them (`sock_diag`).
+    pub half_open_kernel: u64,
+    /// Half-open connections at which it starts to protect.
+    pub limit: u64,
+    /// Pressure below which it is calm.
+    pub calm_limit: u64,
+    /// Half-open connections there would be without protection.
+    pub pressure: u64,
+    /// The listeners' limit for half-open connections, and for connections
+    /// waiting to be accepted.
+    pub backlog: u64,
+    /// Connections waiting to be accepted.
+    pub accept_queue: u64,
+    /// Counts since the service is guarded.
+    pub counters: CounterReport,
+    /// How long handshakes took.
+    pub handshakes: HandshakeReport,
+}
+
+/// Counts of a service since it is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterReport {
+    /// SYNs, retransmitted ones among them.
+    pub syns: u64,
+    /// SYNs of connections that were half-open already.
+    pub syn_retransmissions: u64,
+    /// Half-open connections that were tracked.
+    pub tracked: u64,
+    /// SYNs passed to the stack without being tracked.
+    pub untracked: u64,
+    /// Half-open connections ended by the client's ACK.
+    pub completed: u64,
+    /// Half-open connections ended by RST.
+    pub reset: u64,
+    /// Half-open connections ended by time.
+    pub expired: u64,
+    /// Cookies sent.
+    pub cookies_sent: u64,
+    /// Cookies that came back and became connections.
+    pub cookies_validated: u64,
+    /// ACKs without connection and without valid cookie.
+    pub cookies_rejected: u64,
+    /// Valid cookies that the stack did not take.
+    pub cookies_failed: u64,
+    /// Changes from observing to protecting.
+    pub protections: u64,
+}
+
+/// A histogram of handshakes from SYN to ACK.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HandshakeReport {
+    /// Upper bound in seconds and handshakes up to it that are above the bound
+    /// before; the last bound is infinite and stands as null.
+    pub buckets: Vec<(Option<f64>, u64)>,
+    /// Sum of all durations, seconds.
+    pub sum_seconds: f64,
+}
+
+/// A verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictReport {
+    /// `pass`, `cookie` or `drop`.
+    pub action: String,
+    /// Why.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// TcpExt counters of the stack (`/proc/net/netstat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelReport {
+    /// `ListenOverflows`.
+    pub listen_overflows: u64,
+    /// `ListenDrops`.
+    pub listen_drops: u64,
+    /// `SyncookiesSent`.
+    pub syncookies_sent: u64,
+    /// `SyncookiesRecv`.
+    pub syncookies_received: u64,
+    /// `SyncookiesFailed`.
+    pub syncookies_failed: u64,
+    /// `TCPReqQFullDoCookies`.
+    pub request_queue_full_cookies: u64,
+    /// `TCPReqQFullDrop`.
+    pub request_queue_full_drops: u64,
+}
+
+/// A source, for one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// IPv4 address, or IPv6 /64 as `2001:db8::/64`.
+    pub source: String,
+    /// The service's port.
+    pub port: u16,
+    /// Half-open now.
+    pub half_open: u64,
+    /// SYNs, retransmitted ones among them.
+    pub syns: u64,
+    /// Handshakes completed.
+    pub completed: u64,
+    /// Half-open connections reset.
+    pub reset: u64,
+    /// Half-open connections expired.
+    pub expired: u64,
+}
