@@ -75,6 +75,22 @@ fn a_lab_takes_everything_along_when_it_goes() {
 }
 
 #[test]
+fn a_lab_in_use_can_be_removed_from_another_thread() {
+    let Some(lab) = lab() else { return };
+    let nginx = Nginx::start(&lab).unwrap();
+    let flood = Flood::new("198.18.0.1:80".parse().unwrap())
+        .rate(50_000)
+        .start(&lab)
+        .unwrap();
+    wait_until("the flood runs", || flood.sent().unwrap() > 100);
+    let cleaner = lab.cleaner();
+    std::thread::spawn(move || cleaner.clean()).join().unwrap();
+    assert!(!Path::new("/run/netns").join(lab.server().name()).exists());
+    assert!(!lab.state_dir().exists());
+    nginx.stop().unwrap_err();
+}
+
+#[test]
 fn a_lab_that_was_killed_is_removed_by_the_next() {
     const OWNER: &str = "SYN_GUARD_LAB_TEST_OWNER";
     if std::env::var_os(OWNER).is_some() {

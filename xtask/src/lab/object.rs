@@ -1,6 +1,6 @@
 //! The lab's BPF object and its programs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -9,18 +9,25 @@ use aya::{
 };
 
 use super::Namespace;
+use crate::build::Paths;
 
 /// Where `cargo xtask build` puts the object, unless `SYN_GUARD_LAB_OBJECT` names another.
-fn path() -> PathBuf {
-    std::env::var_os("SYN_GUARD_LAB_OBJECT").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf/lab.o")),
-        PathBuf::from,
-    )
+fn path() -> Result<PathBuf> {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+
+    if let Some(path) = std::env::var_os("SYN_GUARD_LAB_OBJECT") {
+        return Ok(path.into());
+    }
+    if let Some(path) = FOUND.get() {
+        return Ok(path.clone());
+    }
+    let path = Paths::find()?.objects().join("lab.o");
+    Ok(FOUND.get_or_init(|| path).clone())
 }
 
 /// Loads the object's maps; no program yet.
 pub(super) fn open() -> Result<Ebpf> {
-    let path = path();
+    let path = path()?;
     let bytes = std::fs::read(&path)
         .with_context(|| format!("reading {}: run cargo xtask build", path.display()))?;
     Ebpf::load(&bytes).with_context(|| format!("loading {}", path.display()))
