@@ -73,10 +73,7 @@ pub unsafe fn swap<const HALVES: usize>(frame: *mut u8, one: usize, other: usize
     for i in 0..HALVES {
         // SAFETY: the caller's promise.
         unsafe {
-            let (a, b) = (half(frame, one + 2 * i), half(frame, other + 2 * i));
-            let kept = *a;
-            *a = *b;
-            *b = kept;
+            core::ptr::swap(half(frame, one + 2 * i), half(frame, other + 2 * i));
         }
     }
 }
