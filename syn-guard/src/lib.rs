@@ -1,3 +1,19 @@
+//! syn-guard detects SYN floods and stops them in the kernel.
+//!
+//! [`datapath`] is the part in the kernel, [`controller`] keeps it told and
+//! decides, [`kernel`] reads what the system says, [`undo`] remembers what was
+//! changed. [`report`] is what the daemon says of itself; [`server`],
+//! [`metrics`], [`client`], [`status`] and [`list`] show it. [`cli`] puts them
+//! together.
+
+pub mod cli;
+pub mod client;
+pub mod controller;
+pub mod datapath;
 pub mod kernel;
 pub mod list;
+pub mod metrics;
+pub mod report;
+pub mod server;
+pub mod status;
 pub mod undo;

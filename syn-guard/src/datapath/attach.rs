@@ -3,7 +3,7 @@
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::xdp::{XdpLink, XdpMode as Flags};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
 
 use super::error::last_lines;
@@ -11,6 +11,7 @@ use super::features::Engine;
 use super::load::program;
 use super::object::{TC, XDP};
 use super::{DataPath, DataPathError};
+use crate::kernel::interfaces::XdpMode;
 use crate::kernel::{bpf_owners, interfaces};
 
 /// Where the XDP program runs.
@@ -44,8 +45,9 @@ pub struct Attachment {
     pub why_generic: Option<String>,
     /// Whether an earlier controller had attached it.
     pub taken_over: bool,
-    xdp: PinnedLink,
-    tc: Option<PinnedLink>,
+    xdp: Option<PinnedLink>,
+    /// Held: the link lives as long as a descriptor or a pin.
+    _tc: Option<PinnedLink>,
 }
 
 impl DataPath {
@@ -63,8 +65,8 @@ impl DataPath {
                 mode,
                 why_generic,
                 taken_over,
-                xdp,
-                tc,
+                xdp: Some(xdp),
+                _tc: tc,
             }),
             Err(error) => {
                 self.pins.unpin(&tc_pin(interface));
@@ -73,9 +75,22 @@ impl DataPath {
         }
     }
 
+    /// Detaches an earlier controller's programs from all interfaces but
+    /// these.
+    pub fn detach_others(&self, interfaces: &[String]) {
+        for interface in self.pins.interfaces() {
+            if !interfaces.contains(&interface) {
+                self.pins.unpin(&xdp_pin(&interface));
+                self.pins.unpin(&tc_pin(&interface));
+            }
+        }
+    }
+
     /// Detaches XDP: no more SYNs are counted or answered.
-    pub fn stop_answering(&self, attachment: &Attachment) {
+    pub fn stop_answering(&self, attachment: &mut Attachment) {
         self.pins.unpin(&xdp_pin(&attachment.interface));
+        // The last descriptor: with it the link goes.
+        attachment.xdp = None;
     }
 
     /// Detaches everything and removes all pins.
@@ -141,7 +156,7 @@ impl DataPath {
             if let Some(id) = swapped {
                 let link = pin_xdp(&pins, program, id, interface, &name)?;
                 let mode = match interfaces::xdp_program(index)? {
-                    Some(attached) if attached.generic => AttachMode::Generic,
+                    Some(attached) if attached.mode == XdpMode::Generic => AttachMode::Generic,
                     _ => AttachMode::Native,
                 };
                 return Ok((link, mode, None, true));
@@ -150,14 +165,14 @@ impl DataPath {
         if let Some(attached) = interfaces::xdp_program(index)? {
             return Err(busy(interface, attached.id));
         }
-        let native = match program.attach_to_if_index(index, XdpMode::Driver) {
+        let native = match program.attach_to_if_index(index, Flags::Driver) {
             Ok(id) => {
                 let link = pin_xdp(&pins, program, id, interface, &name)?;
                 return Ok((link, AttachMode::Native, None, false));
             }
             Err(error) => attach_reason(&error),
         };
-        match program.attach_to_if_index(index, XdpMode::Skb) {
+        match program.attach_to_if_index(index, Flags::Skb) {
             Ok(id) => {
                 let link = pin_xdp(&pins, program, id, interface, &name)?;
                 Ok((link, AttachMode::Generic, Some(native), false))
@@ -209,7 +224,7 @@ fn busy(interface: &str, id: u32) -> DataPathError {
         .and_then(|info| info.name_as_str().map(str::to_owned))
         .unwrap_or_else(|| "unnamed".to_owned());
     let holder = bpf_owners::who_holds_program(id)
-        .map(|(pid, command)| format!(", held by {command}, pid {pid}"))
+        .map(|owner| format!(", held by {}, pid {}", owner.program, owner.pid))
         .unwrap_or_default();
     DataPathError::InterfaceBusy {
         interface: interface.to_owned(),

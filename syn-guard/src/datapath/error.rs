@@ -49,7 +49,7 @@ pub enum DataPathError {
     Control(String),
     /// The interface does not exist.
     #[error(transparent)]
-    Interface(#[from] crate::kernel::addresses::InterfaceError),
+    Interface(#[from] crate::kernel::interfaces::InterfaceError),
     /// Another program is there.
     #[error("{interface} already runs another XDP program ({program}{holder}); nothing was touched: stop that program, or `ip link set dev {interface} xdp off` if nothing owns it")]
     InterfaceBusy {

@@ -19,4 +19,4 @@ pub use features::{Engine, Features};
 pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};
 pub use maps::{EventReader, Maps, SourceCount};
-pub use pins::{PinDirectory, Takeover};
+pub use pins::{PinDirectory, Takeover, is_bpffs};

@@ -20,6 +20,7 @@ mod clients;
 mod cores;
 mod flood;
 mod floor;
+mod guard;
 mod hand_made;
 mod http;
 mod lock;
@@ -48,6 +49,7 @@ pub use self::{
     clients::{HonestClients, HonestReport, RunningClients},
     flood::{Flood, RunningFlood},
     floor::Floor,
+    guard::{Guard, binary},
     hand_made::{Flow, HandMade},
     http::fetch,
     namespace::Namespace,

@@ -1,0 +1,34 @@
+//! `syn-guard detach`.
+
+use super::args::Paths;
+use super::instance::Instance;
+use crate::datapath::PinDirectory;
+use crate::undo::{Journal, Outcome};
+
+/// Removes pins and so detaches the programs, and undoes changes, when no
+/// guard is running.
+pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("detaching programs needs root: run it with sudo");
+    }
+    let _instance = Instance::take(&paths.state_dir)?;
+    let pins = PinDirectory::new(paths.bpf_dir.clone());
+    let interfaces = pins.interfaces();
+    let existed = pins.exists();
+    pins.remove();
+    for interface in &interfaces {
+        println!("detached from {interface}");
+    }
+    let mut journal = Journal::open(&paths.state_dir)?;
+    let outcomes = journal.restore_all()?;
+    for outcome in &outcomes {
+        println!("{outcome}");
+    }
+    if !existed && outcomes.is_empty() {
+        println!("nothing of syn-guard was left");
+    }
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed { .. })) {
+        anyhow::bail!("not every change could be undone (above)");
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! `syn-guard run`.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::args::{LogFormat, Paths, RunArgs};
+use super::instance::Instance;
+use super::{bpffs, runtime};
+use crate::controller::{Controller, Options, restore};
+use crate::datapath::{DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs};
+use crate::report::requests;
+use crate::server;
+use crate::undo::Journal;
+
+/// Guards this host until SIGTERM or SIGINT.
+pub(super) fn run(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
+    init_logs(args.log_format);
+    runtime()?.block_on(guard(args, paths))
+}
+
+async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
+    // Listens before anything is changed: a signal during the start must not
+    // leave half of it.
+    let stop = stop_signals()?;
+    let _instance = Instance::take(&paths.state_dir)?;
+    let metrics = server::bind_metrics(args.metrics_listen).await?;
+    let control = server::bind_control(&paths.control())?;
+    let mut journal = Journal::open(&paths.state_dir)?;
+    if !journal.leftovers().changes.is_empty() {
+        warn!("an earlier syn-guard was killed; its changes are undone when this one stops");
+    }
+    let mut datapath = match load(args, paths, &mut journal) {
+        Ok(datapath) => datapath,
+        Err(error) => {
+            restore(&mut journal);
+            return Err(error);
+        }
+    };
+    match datapath.takeover {
+        Takeover::Fresh => {}
+        Takeover::Continued => info!("going on with the counters of an earlier syn-guard"),
+        Takeover::Replaced => {
+            warn!("removed the pins of another version of syn-guard: counters start anew");
+        }
+    }
+    if args.ebpf_log != LogLevel::Off {
+        tokio::spawn(forward_logs(&mut datapath)?);
+    }
+    let options = Options {
+        interfaces: args.interfaces.clone(),
+        ports: args.ports.clone(),
+        mode: args.mode.into(),
+        max_half_open: args.max_half_open,
+        hold: args.hold(),
+    };
+    let controller = match Controller::start(options, datapath, journal) {
+        Ok(controller) => controller,
+        Err(error) => return Err(error.clean_up().into()),
+    };
+    let (handle, questions) = requests();
+    info!(
+        metrics = %args.metrics_listen,
+        control = %paths.control().display(),
+        "syn-guard {} is guarding",
+        env!("CARGO_PKG_VERSION")
+    );
+    let metrics = tokio::spawn(server::serve_metrics(metrics, handle.clone()));
+    let control = tokio::spawn(server::serve_control(control, handle));
+    controller.run(questions, stop).await;
+    metrics.abort();
+    control.abort();
+    // Their sockets go with them.
+    let _ = (metrics.await, control.await);
+    Ok(())
+}
+
+fn load(args: &RunArgs, paths: &Paths, journal: &mut Journal) -> anyhow::Result<DataPath> {
+    bpffs::provide(paths, journal)?;
+    let pins = PinDirectory::new(paths.bpf_dir.clone());
+    Ok(DataPath::load(pins, &LoadOptions { log: args.ebpf_log })?)
+}
+
+/// Turns true at the first SIGTERM or SIGINT, and changes at every further
+/// one. SIGHUP is taken and does nothing: it must not kill a guard whose
+/// terminal goes away.
+fn stop_signals() -> anyhow::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => info!("SIGTERM"),
+                _ = interrupt.recv() => info!("SIGINT"),
+                _ = hang_up.recv() => {
+                    info!("SIGHUP: nothing to read again");
+                    continue;
+                }
+            }
+            if sender.send(true).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+fn init_logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SYN_GUARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Why the daemon could not be asked.
+
+use std::{
+    error, io,
+    path::{Path, PathBuf},
+};
+
+/// Why the daemon could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error("no syn-guard daemon answers at {}: start it with `syn-guard run`", path.display())]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket is for root.
+    #[error("permission denied on {}: asking the daemon needs root", path.display())]
+    PermissionDenied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Anything else about connecting.
+    #[error("cannot connect to {}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The time limit passed.
+    #[error("the syn-guard daemon at {} did not answer within {seconds} s", path.display())]
+    NoAnswer {
+        /// The socket.
+        path: PathBuf,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The exchange broke off, or was no HTTP.
+    #[error("cannot read {what} from the daemon")]
+    Http {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn error::Error + Send + Sync>,
+    },
+    /// The daemon answered that it cannot.
+    #[error("the daemon does not give {what} ({status}): {message}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// The answer is not what this version expects.
+    #[error("the daemon's answer to {what} is not understood: is it of another version?")]
+    Json {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl ClientError {
+    pub(super) fn connect(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoDaemon { path },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
+            _ => Self::Connect { path, source },
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The controller: keeps the data path told of services, listeners and keys,
+//! ends what the data path cannot end by itself, decides when a service stops
+//! protecting, and says why.
+//!
+//! It runs in one task; other tasks ask it through a
+//! [`ReportHandle`](crate::report::ReportHandle).
+
+mod clock;
+mod error;
+mod guarded;
+mod interfaces;
+mod keys;
+mod listeners;
+mod options;
+mod report;
+mod services;
+mod slots;
+mod sweep;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{error, info, warn};
+
+pub use error::ControllerError;
+pub use options::{Options, mode_name};
+
+use crate::datapath::{DataPath, Engine, EventReader, Takeover};
+use crate::report::ReportRequest;
+use crate::undo::Journal;
+use interfaces::Interfaces;
+use keys::KeyRing;
+use services::Services;
+
+/// How often accept queues are looked at while a service protects.
+const FAST: Duration = Duration::from_millis(100);
+/// How often everything else is.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long cookies that are out are still validated at exit.
+const DRAIN_AT_EXIT: Duration = Duration::from_secs(3);
+/// The one system setting that the `reqsk` engine needs to be other than 0.
+const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
+
+/// The running controller.
+pub struct Controller {
+    options: Options,
+    datapath: DataPath,
+    events: EventReader,
+    interfaces: Interfaces,
+    services: Services,
+    keys: KeyRing,
+    journal: Journal,
+    started_at: f64,
+}
+
+impl Controller {
+    /// Tells the data path what to guard and attaches it.
+    ///
+    /// # Errors
+    /// Says what is in the way; then nothing stays attached or changed that
+    /// was not before.
+    pub fn start(
+        options: Options,
+        datapath: DataPath,
+        journal: Journal,
+    ) -> Result<Self, StartError> {
+        let mut parts = Some((datapath, journal));
+        let started = parts.take().map(|(datapath, journal)| Self::begin(options, datapath, journal));
+        match started {
+            Some(Ok(controller)) => Ok(controller),
+            Some(Err(error)) => Err(*error),
+            // `parts` was full.
+            None => Err(StartError { error: ControllerError::NoInterface, parts: None }),
+        }
+    }
+
+    fn begin(
+        mut options: Options,
+        mut datapath: DataPath,
+        mut journal: Journal,
+    ) -> Result<Self, Box<StartError>> {
+        match Self::prepare(&mut options, &mut datapath, &mut journal) {
+            Ok((events, interfaces, services, keys)) => Ok(Self {
+                options,
+                datapath,
+                events,
+                interfaces,
+                services,
+                keys,
+                journal,
+                started_at: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0.0, |age| age.as_secs_f64()),
+            }),
+            Err(error) => {
+                Err(Box::new(StartError { error, parts: Some(Box::new((datapath, journal))) }))
+            }
+        }
+    }
+
+    fn prepare(
+        options: &mut Options,
+        datapath: &mut DataPath,
+        journal: &mut Journal,
+    ) -> Result<(EventReader, Interfaces, Services, KeyRing), ControllerError> {
+        let events = datapath.maps.take_events()?;
+        if let Engine::None { reason } = &datapath.features.engine
+            && options.mode != syn_guard_common::abi::Mode::Observe
+        {
+            warn!(
+                "observing only, whatever --mode says: {reason}, and syn-guard has no other engine yet"
+            );
+            options.mode = syn_guard_common::abi::Mode::Observe;
+        }
+        let now = clock::now_ns();
+        let keys = if datapath.takeover == Takeover::Continued {
+            KeyRing::continued(now)
+        } else {
+            let (ring, keys) = KeyRing::new(now)?;
+            datapath.maps.set_keys(keys)?;
+            ring
+        };
+        keep_syncookies(options, journal)?;
+        let mut services = Services::new(options, datapath)?;
+        services.refresh(datapath)?;
+        let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
+        Ok((events, interfaces, services, keys))
+    }
+
+    /// Runs until `stop` becomes true, then detaches, undoes every change and
+    /// leaves no trace. A second change of `stop` ends the wait for cookies
+    /// that are still out.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<ReportRequest>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut fast = interval(FAST);
+        let mut slow = interval(SLOW);
+        fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                changed = stop.changed() => {
+                    if changed.is_err() || *stop.borrow() {
+                        break;
+                    }
+                }
+                events = self.events.next() => self.take_events(events),
+                Some(request) = requests.recv() => self.answer(request),
+                _ = fast.tick(), if self.services.any_protecting() => {
+                    self.tell("accept queues", |controller| {
+                        controller.services.refresh_listeners(&mut controller.datapath)
+                    });
+                }
+                _ = slow.tick() => self.second(),
+            }
+        }
+        self.stop(&mut stop).await;
+    }
+
+    fn take_events(
+        &mut self,
+        events: Result<Vec<syn_guard_common::abi::Event>, crate::datapath::DataPathError>,
+    ) {
+        match events {
+            Ok(events) => {
+                for event in events {
+                    self.services.protecting(&event, &self.datapath);
+                }
+            }
+            Err(error) => error!("{error}"),
+        }
+    }
+
+    /// What is done once a second. What fails is said and tried again.
+    fn second(&mut self) {
+        self.tell("services", |controller| controller.services.refresh(&mut controller.datapath));
+        self.tell("half-open connections", |controller| {
+            sweep::expire(&controller.datapath).map_err(Into::into)
+        });
+        self.tell("states", |controller| controller.services.second(&controller.datapath));
+        self.tell("keys", |controller| {
+            let mut keys = controller.datapath.maps.keys()?;
+            if controller.keys.renew(&mut keys, clock::now_ns())? {
+                controller.datapath.maps.set_keys(keys)?;
+            }
+            Ok(())
+        });
+        self.tell("settings", |controller| {
+            keep_syncookies(&controller.options, &mut controller.journal)
+        });
+        self.interfaces.refresh(&mut self.datapath);
+    }
+
+    fn tell(
+        &mut self,
+        what: &str,
+        work: impl FnOnce(&mut Self) -> Result<(), ControllerError>,
+    ) {
+        if let Err(error) = work(self) {
+            warn!("{what}: {error}");
+        }
+    }
+
+    fn answer(&mut self, request: ReportRequest) {
+        // Who asked may have gone away.
+        match request {
+            ReportRequest::Report(sender) => {
+                let _ = sender.send(self.report());
+            }
+            ReportRequest::Sources(sender) => {
+                let _ = sender.send(self.sources());
+            }
+        }
+    }
+
+    async fn stop(mut self, stop: &mut watch::Receiver<bool>) {
+        // No more cookies first; those that are out are waited for.
+        self.interfaces.stop_answering(&self.datapath);
+        if self.services.any_cookies_out() {
+            info!(
+                "stopping: no more cookies are sent; those that are out are validated for {} s (a second signal ends the wait)",
+                DRAIN_AT_EXIT.as_secs()
+            );
+            let end = Instant::now() + DRAIN_AT_EXIT;
+            tokio::select! {
+                () = sleep_until(end) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.interfaces.remove(self.datapath);
+        restore(&mut self.journal);
+        info!("stopped: detached, nothing of syn-guard is left in the kernel");
+    }
+}
+
+/// Why the controller did not start, with what must still be cleaned up.
+pub struct StartError {
+    /// Why.
+    pub error: ControllerError,
+    parts: Option<Box<(DataPath, Journal)>>,
+}
+
+impl StartError {
+    /// Detaches what was attached and undoes what was changed.
+    #[must_use]
+    pub fn clean_up(self) -> ControllerError {
+        if let Some(parts) = self.parts {
+            let (datapath, mut journal) = *parts;
+            datapath.remove(Vec::new());
+            restore(&mut journal);
+        }
+        self.error
+    }
+}
+
+/// Undoes all changes to the system and says so.
+pub fn restore(journal: &mut Journal) {
+    match journal.restore_all() {
+        Ok(outcomes) => outcomes.iter().for_each(|outcome| info!("{outcome}")),
+        Err(error) => error!("changes to the system could not be undone: {error}"),
+    }
+}
+
+/// Sets `tcp_syncookies` to 1 where it is 0 and a service may protect.
+fn keep_syncookies(options: &Options, journal: &mut Journal) -> Result<(), ControllerError> {
+    if options.mode == syn_guard_common::abi::Mode::Observe {
+        return Ok(());
+    }
+    if crate::kernel::sysctl::get_u64(SYNCOOKIES)? == 0 {
+        journal.change(SYNCOOKIES, "1")?;
+        warn!(
+            "{SYNCOOKIES} was 0, with which the kernel takes no cookie's connection: it is 1 until syn-guard stops"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The report of now.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use syn_guard_common::abi::{HANDSHAKE_BOUNDS_MS, ServiceCounters};
+use tracing::warn;
+
+use super::clock::now_ns;
+use super::guarded::Guarded;
+use super::{Controller, mode_name};
+use crate::datapath::{Engine, Maps};
+use crate::kernel::sock_diag::half_open;
+use crate::kernel::tcp_ext::TcpExt;
+use crate::report::{
+    CounterReport, HandshakeReport, InterfaceReport, KernelReport, Report, ServiceReport,
+    SourceReport, VerdictReport,
+};
+use crate::undo::Change;
+
+impl Controller {
+    /// Everything of this moment.
+    pub(super) fn report(&self) -> Report {
+        let kernel_half_open = kernel_half_open();
+        let (engine, engine_reason) = match &self.datapath.features.engine {
+            engine @ Engine::Reqsk { .. } => (engine.name(), None),
+            engine @ Engine::None { reason } => (engine.name(), Some(reason.clone())),
+        };
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("SYN_GUARD_GIT").to_owned(),
+            started_at: self.started_at,
+            mode: mode_name(self.options.mode).to_owned(),
+            engine: engine.to_owned(),
+            engine_reason,
+            map_bytes: Maps::memory(),
+            interfaces: self
+                .interfaces
+                .attachments()
+                .map(|attachment| InterfaceReport {
+                    name: attachment.interface.clone(),
+                    mode: attachment.mode.name().to_owned(),
+                    reason: attachment.why_generic.clone(),
+                })
+                .collect(),
+            services: self
+                .services
+                .guarded()
+                .map(|guarded| self.service(guarded, &kernel_half_open))
+                .collect(),
+            verdicts: self.verdicts(),
+            kernel: kernel_counters(),
+            changes: self
+                .journal
+                .changes()
+                .iter()
+                .map(|change| match change {
+                    Change::Sysctl { name, old, new } => {
+                        let new = new.last().map_or("?", String::as_str);
+                        format!("{name}: {old} -> {new}")
+                    }
+                    Change::Mount { path } => format!("mounted {}", path.display()),
+                })
+                .collect(),
+        }
+    }
+
+    fn service(
+        &self,
+        guarded: &Guarded,
+        kernel_half_open: &HashMap<u16, u64>,
+    ) -> ServiceReport {
+        let maps = &self.datapath.maps;
+        let counters = maps.counters(guarded.slot).unwrap_or_else(|error| {
+            warn!("{error}");
+            ServiceCounters::default()
+        });
+        let half_open = maps.state(guarded.slot).map_or(0, |state| state.half_open);
+        let backlog = self.services.backlog(guarded.port);
+        ServiceReport {
+            port: guarded.port,
+            state: guarded.state.name().to_owned(),
+            reason: guarded.reason.clone(),
+            state_seconds: now_ns().saturating_sub(guarded.since_ns) as f64 / 1e9,
+            listeners: backlog
+                .map(|backlog| backlog.addresses.iter().cloned().collect())
+                .unwrap_or_default(),
+            half_open,
+            half_open_kernel: kernel_half_open.get(&guarded.port).copied().unwrap_or(0),
+            limit: guarded.limits.on,
+            calm_limit: guarded.limits.off,
+            pressure: guarded.pressure,
+            backlog: guarded.backlog,
+            accept_queue: backlog.map_or(0, |backlog| backlog.accept_queue),
+            counters: counts(&counters),
+            handshakes: handshakes(&counters),
+        }
+    }
+
+    fn verdicts(&self) -> Vec<VerdictReport> {
+        self.datapath
+            .maps
+            .verdicts()
+            .unwrap_or_else(|error| {
+                warn!("{error}");
+                Vec::new()
+            })
+            .into_iter()
+            .map(|(reason, packets)| VerdictReport {
+                action: reason.action().name().to_owned(),
+                reason: reason.name().to_owned(),
+                packets,
+            })
+            .collect()
+    }
+
+    /// All sources of this moment.
+    pub(super) fn sources(&self) -> Vec<SourceReport> {
+        self.datapath
+            .maps
+            .sources()
+            .into_iter()
+            .filter_map(|count| {
+                let source = match IpAddr::from(count.key.source) {
+                    IpAddr::V4(address) => address.to_string(),
+                    IpAddr::V6(address) => format!("{address}/64"),
+                };
+                Some(SourceReport {
+                    source,
+                    port: self.services.port_of(count.key.slot)?,
+                    half_open: count.counts.half_open,
+                    syns: count.counts.syns,
+                    completed: count.counts.completed,
+                    reset: count.counts.reset,
+                    expired: count.counts.expired,
+                })
+            })
+            .collect()
+    }
+}
+
+fn counts(counters: &ServiceCounters) -> CounterReport {
+    CounterReport {
+        syns: counters.syns,
+        syn_retransmissions: counters.syn_retransmissions,
+        tracked: counters.tracked,
+        untracked: counters.untracked,
+        completed: counters.completed,
+        reset: counters.reset,
+        expired: counters.expired,
+        cookies_sent: counters.cookies_sent,
+        cookies_validated: counters.cookies_validated,
+        cookies_rejected: counters.cookies_rejected,
+        cookies_failed: counters.cookies_failed,
+        protections: counters.protections,
+    }
+}
+
+fn handshakes(counters: &ServiceCounters) -> HandshakeReport {
+    let bounds = HANDSHAKE_BOUNDS_MS.iter().map(|ms| Some(*ms as f64 / 1e3)).chain([None]);
+    HandshakeReport {
+        buckets: bounds.zip(counters.handshakes).collect(),
+        sum_seconds: counters.handshake_ns as f64 / 1e9,
+    }
+}
+
+fn kernel_half_open() -> HashMap<u16, u64> {
+    let mut by_port = HashMap::new();
+    match half_open() {
+        Ok(all) => {
+            for half_open in all {
+                *by_port.entry(half_open.local.port()).or_default() += 1;
+            }
+        }
+        Err(error) => warn!("{error}"),
+    }
+    by_port
+}
+
+fn kernel_counters() -> KernelReport {
+    match TcpExt::read() {
+        Ok(counters) => KernelReport {
+            listen_overflows: counters.listen_overflows,
+            listen_drops: counters.listen_drops,
+            syncookies_sent: counters.syncookies_sent,
+            syncookies_received: counters.syncookies_recv,
+            syncookies_failed: counters.syncookies_failed,
+            request_queue_full_cookies: counters.req_q_full_do_cookies,
+            request_queue_full_drops: counters.req_q_full_drop,
+        },
+        Err(error) => {
+            warn!("{error}");
+            KernelReport::default()
+        }
+    }
+}

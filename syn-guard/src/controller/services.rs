@@ -1,0 +1,359 @@
+//! The guarded services: which there are, what the data path knows of them,
+//! and their states.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use syn_guard_common::abi::{
+    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, ServiceConfig, State,
+};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::life::half_open_life_ns;
+use syn_guard_common::policy::Limits;
+use tracing::{debug, info, warn};
+
+use super::clock::now_ns;
+use super::guarded::{Action, Guarded};
+use super::listeners::{Backlog, Own, backlogs, entries, open_ports};
+use super::slots::Slots;
+use super::{ControllerError, Options, sweep};
+use crate::datapath::{DataPath, DataPathError, Takeover};
+use crate::kernel::addresses::local_addresses;
+use crate::kernel::sock_diag::{Listener, TcpState, for_each_connection, listeners};
+use crate::kernel::tcp_settings::ipv6_hop_limit;
+use crate::kernel::TcpSettings;
+
+/// How often the connections of a protecting service are told to the data
+/// path: well within the 60 s that its filter remembers them.
+const MARK_EVERY_NS: u64 = 20_000_000_000;
+
+/// All guarded services.
+pub struct Services {
+    ports: BTreeSet<u16>,
+    mode: Mode,
+    max_half_open: Option<u64>,
+    hold: Duration,
+    slots: Slots,
+    guarded: BTreeMap<u16, Guarded>,
+    entries: HashMap<ListenerKey, Entry>,
+    own: Vec<Own>,
+    settings: TcpSettings,
+    life_ns: u64,
+    backlogs: HashMap<u16, Backlog>,
+    marked_at_ns: u64,
+    refused: usize,
+}
+
+impl Services {
+    /// Begins, or goes on with what an earlier controller left.
+    pub fn new(options: &Options, datapath: &DataPath) -> Result<Self, ControllerError> {
+        let now = now_ns();
+        let mut services = Self {
+            ports: options.ports.iter().copied().collect(),
+            mode: options.mode,
+            max_half_open: options.max_half_open,
+            hold: options.hold,
+            slots: Slots::default(),
+            guarded: BTreeMap::new(),
+            entries: HashMap::new(),
+            own: Vec::new(),
+            settings: TcpSettings::read()?,
+            life_ns: 0,
+            backlogs: HashMap::new(),
+            marked_at_ns: 0,
+            refused: 0,
+        };
+        if datapath.takeover == Takeover::Continued {
+            services.slots = Slots::continued(datapath.maps.ports()?);
+            for (port, slot) in services.slots.by_port() {
+                let mut guarded = Guarded::new(*port, *slot, services.mode, now);
+                let state = datapath.maps.state(*slot)?;
+                if State::from_u32(state.state) == State::Protecting {
+                    guarded.protecting_because(
+                        "an earlier syn-guard left it protecting".to_owned(),
+                        state.since_ns,
+                        services.hold_ns(),
+                    );
+                }
+                services.guarded.insert(*port, guarded);
+            }
+        }
+        Ok(services)
+    }
+
+    const fn hold_ns(&self) -> u64 {
+        let ns = self.hold.as_nanos();
+        if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
+    }
+
+    /// The services by port.
+    pub fn guarded(&self) -> impl Iterator<Item = &Guarded> {
+        self.guarded.values()
+    }
+
+    /// The port of a slot.
+    pub fn port_of(&self, slot: u32) -> Option<u16> {
+        self.guarded.values().find(|guarded| guarded.slot == slot).map(|guarded| guarded.port)
+    }
+
+    /// A service's listeners.
+    pub fn backlog(&self, port: u16) -> Option<&Backlog> {
+        self.backlogs.get(&port)
+    }
+
+    /// Whether any service protects.
+    pub fn any_protecting(&self) -> bool {
+        self.guarded.values().any(|guarded| guarded.state == State::Protecting)
+    }
+
+    /// Whether any cookies may still come back.
+    pub fn any_cookies_out(&self) -> bool {
+        self.guarded.values().any(Guarded::has_cookies_out)
+    }
+
+    /// Follows listeners, own addresses and settings.
+    pub fn refresh(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        self.settings = TcpSettings::read()?;
+        self.life_ns = half_open_life_ns(u32::from(self.settings.synack_retries));
+        self.own = local_addresses()?
+            .iter()
+            .map(|local| {
+                // An interface that is just going away has the default.
+                let hop_limit = ipv6_hop_limit(&local.interface).ok().flatten();
+                Own::new(local, &self.settings, hop_limit)
+            })
+            .collect();
+        let listeners = listeners()?;
+        self.backlogs = backlogs(&listeners);
+        let wanted =
+            if self.ports.is_empty() { open_ports(&listeners) } else { self.ports.clone() };
+        let changes = self.slots.update(&wanted);
+        for (port, slot) in changes.removed {
+            self.remove(datapath, port, slot)?;
+        }
+        // Listeners and limits first: a service is complete when its port
+        // leads to it.
+        self.write_listeners(datapath, &listeners)?;
+        let now = now_ns();
+        for (port, slot) in &changes.added {
+            datapath.maps.clear_slot(*slot)?;
+            self.guarded.insert(*port, Guarded::new(*port, *slot, self.mode, now));
+        }
+        self.write_configs(datapath)?;
+        for (port, slot) in changes.added {
+            datapath.control.set_state(slot, State::Observing, now)?;
+            datapath.maps.set_port(port, Some(slot))?;
+            self.log_added(port);
+        }
+        self.apply_mode(datapath)?;
+        if changes.refused.len() != self.refused {
+            self.refused = changes.refused.len();
+            if self.refused > 0 {
+                warn!(
+                    "{} services are not guarded, from port {} on: syn-guard guards {} at most; name those that matter with --ports",
+                    self.refused,
+                    changes.refused.first().copied().unwrap_or(0),
+                    syn_guard_common::abi::MAX_SERVICES
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the accept queues only.
+    pub fn refresh_listeners(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        let listeners = listeners()?;
+        self.backlogs = backlogs(&listeners);
+        self.write_listeners(datapath, &listeners)
+    }
+
+    fn write_listeners(
+        &mut self,
+        datapath: &mut DataPath,
+        listeners: &[Listener],
+    ) -> Result<(), ControllerError> {
+        let entries = entries(listeners, &self.own, &self.settings, self.slots.by_port());
+        if self.entries.is_empty() {
+            // What an earlier controller left and is no more.
+            for key in datapath.maps.listeners() {
+                if !entries.contains_key(&key) {
+                    datapath.maps.remove_listener(&key);
+                }
+            }
+        }
+        for key in self.entries.keys().filter(|key| !entries.contains_key(key)) {
+            datapath.maps.remove_listener(key);
+        }
+        for (key, entry) in &entries {
+            if self.entries.get(key) != Some(entry) {
+                datapath.maps.set_listener(key, entry)?;
+            }
+        }
+        self.entries = entries;
+        Ok(())
+    }
+
+    fn write_configs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        for guarded in self.guarded.values_mut() {
+            let backlog = self.backlogs.get(&guarded.port).map_or(0, |backlog| backlog.backlog);
+            guarded.backlog = backlog;
+            guarded.limit_is_set = self.max_half_open.is_some();
+            let capacity = u64::from(MAX_HALF_OPEN) / 2;
+            guarded.limits = Limits::new(backlog, self.max_half_open, capacity);
+            let config = ServiceConfig {
+                limit: guarded.limits.on,
+                life_ns: self.life_ns,
+                mode: guarded.mode as u32,
+                port: u32::from(guarded.port),
+            };
+            if datapath.maps.config(guarded.slot)? != config {
+                datapath.maps.set_config(guarded.slot, config)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts services into the state that the mode alone demands.
+    fn apply_mode(&mut self, datapath: &DataPath) -> Result<(), DataPathError> {
+        let (now, hold_ns) = (now_ns(), self.hold_ns());
+        for guarded in self.guarded.values_mut() {
+            match (guarded.mode, guarded.state) {
+                (Mode::Protect, State::Observing | State::Off) => {
+                    datapath.control.set_state(guarded.slot, State::Protecting, now)?;
+                    guarded.protecting_because("--mode protect".to_owned(), now, hold_ns);
+                    info!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
+                }
+                (Mode::Observe, State::Protecting) => {
+                    datapath.control.set_state(guarded.slot, State::Observing, now)?;
+                    guarded.released(0, now);
+                    guarded.reason = "--mode observe".to_owned();
+                    info!(service = guarded.port, "protecting -> observing: {}", guarded.reason);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        datapath: &mut DataPath,
+        port: u16,
+        slot: u32,
+    ) -> Result<(), ControllerError> {
+        datapath.maps.set_port(port, None)?;
+        sweep::forget(datapath, slot)?;
+        datapath.maps.clear_slot(slot)?;
+        self.guarded.remove(&port);
+        info!(service = port, "no longer guarded: nobody listens there");
+        Ok(())
+    }
+
+    fn log_added(&self, port: u16) {
+        if let Some(guarded) = self.guarded.get(&port) {
+            info!(
+                service = port,
+                limit = guarded.limits.on,
+                backlog = guarded.backlog,
+                "guarded: protects at {}",
+                guarded.limit_words()
+            );
+        }
+    }
+
+    /// The data path says that a service started to protect.
+    pub fn protecting(&mut self, event: &Event, datapath: &DataPath) {
+        let hold_ns = self.hold_ns();
+        let Some(guarded) =
+            self.guarded.values_mut().find(|guarded| guarded.slot == event.slot)
+        else {
+            return;
+        };
+        guarded.protecting(event, hold_ns);
+        warn!(
+            service = guarded.port,
+            half_open = event.half_open,
+            untracked = event.untracked,
+            limit = event.limit,
+            "observing -> protecting: {}",
+            guarded.reason
+        );
+        self.mark_connections(datapath);
+    }
+
+    /// Counts another second of every service and decides.
+    pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
+        let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
+        for guarded in self.guarded.values_mut() {
+            let now = now_ns();
+            let state = datapath.maps.state(guarded.slot)?;
+            if State::from_u32(state.state) == State::Protecting
+                && guarded.state != State::Protecting
+            {
+                // The ring buffer was full, or this controller not yet there.
+                let reason = format!(
+                    "half-open connections reached {} (their number was lost)",
+                    guarded.limit_words()
+                );
+                guarded.protecting_because(reason, state.since_ns, hold_ns);
+                warn!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
+            }
+            let counters = datapath.maps.counters(guarded.slot)?;
+            match guarded.second(state.half_open, &counters, life_ns, now) {
+                Action::None => {}
+                Action::Release => {
+                    datapath.control.set_state(guarded.slot, State::Observing, now)?;
+                    guarded.released(self.hold.as_secs(), now);
+                    info!(
+                        service = guarded.port,
+                        pressure = guarded.pressure,
+                        limit = guarded.limits.off,
+                        "protecting -> observing: {}",
+                        guarded.reason
+                    );
+                }
+                Action::StopValidating => datapath.control.stop_validating(guarded.slot)?,
+            }
+        }
+        if self.any_protecting() && now_ns().saturating_sub(self.marked_at_ns) > MARK_EVERY_NS {
+            self.mark_connections(datapath);
+        }
+        Ok(())
+    }
+
+    /// Tells the data path of every connection that a protecting service has:
+    /// its SYN must go to the stack, however long it was silent.
+    fn mark_connections(&mut self, datapath: &DataPath) {
+        self.marked_at_ns = now_ns();
+        let ports: HashSet<u16> = self
+            .guarded
+            .values()
+            .filter(|guarded| guarded.state == State::Protecting)
+            .map(|guarded| guarded.port)
+            .collect();
+        let (mut marked, mut failed) = (0_usize, None);
+        let walked = for_each_connection(&ports, |connection| {
+            // Half-open ones were marked by their SYN.
+            if connection.state == TcpState::SynRecv {
+                return;
+            }
+            let flow = Flow {
+                remote: connection.remote.ip().to_canonical().into(),
+                local: connection.local.ip().to_canonical().into(),
+                remote_port: connection.remote.port(),
+                local_port: connection.local.port(),
+            };
+            match datapath.control.mark_connection(flow) {
+                Ok(()) => marked += 1,
+                Err(error) => failed = Some(error),
+            }
+        });
+        if let Err(error) = walked {
+            warn!("connections of protecting services are not known: {error}");
+        }
+        if let Some(error) = failed {
+            warn!("connections of protecting services could not be told: {error}");
+        }
+        debug!(marked, "told the data path of existing connections");
+    }
+}

@@ -1,0 +1,160 @@
+//! Metrics of each service.
+
+use prometheus::proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
+
+use super::family::Family;
+use crate::report::{CounterReport, ServiceReport};
+
+const STATES: [&str; 3] = ["off", "observing", "protecting"];
+
+type Row<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const GAUGES: &[Row<ServiceReport>] = &[
+    (
+        "half_open",
+        "Half-open connections as XDP counts them.",
+        |s| s.half_open,
+    ),
+    (
+        "kernel_half_open",
+        "Half-open connections as the kernel counts them.",
+        |s| s.half_open_kernel,
+    ),
+    (
+        "half_open_limit",
+        "Half-open connections at which the service starts to protect.",
+        |s| s.limit,
+    ),
+    (
+        "calm_limit",
+        "Pressure below which the service is calm.",
+        |s| s.calm_limit,
+    ),
+    (
+        "pressure",
+        "Half-open connections there would be without protection.",
+        |s| s.pressure,
+    ),
+    (
+        "backlog_limit",
+        "The listeners' limit for half-open connections, and for connections waiting to be accepted.",
+        |s| s.backlog,
+    ),
+    ("accept_queue", "Connections waiting to be accepted.", |s| {
+        s.accept_queue
+    }),
+];
+
+const COUNTERS: &[Row<CounterReport>] = &[
+    (
+        "protections_total",
+        "Changes from observing to protecting.",
+        |c| c.protections,
+    ),
+    ("syns_total", "SYNs, retransmitted ones among them.", |c| {
+        c.syns
+    }),
+    (
+        "syn_retransmissions_total",
+        "SYNs of connections that were half-open already.",
+        |c| c.syn_retransmissions,
+    ),
+    (
+        "half_open_tracked_total",
+        "Half-open connections that were tracked.",
+        |c| c.tracked,
+    ),
+    (
+        "syns_untracked_total",
+        "SYNs passed to the stack without being tracked.",
+        |c| c.untracked,
+    ),
+    (
+        "handshakes_completed_total",
+        "Half-open connections ended by the client's ACK.",
+        |c| c.completed,
+    ),
+    (
+        "handshakes_reset_total",
+        "Half-open connections ended by RST.",
+        |c| c.reset,
+    ),
+    (
+        "handshakes_expired_total",
+        "Half-open connections ended by time.",
+        |c| c.expired,
+    ),
+    ("cookies_sent_total", "Cookies sent.", |c| c.cookies_sent),
+    (
+        "cookies_validated_total",
+        "Cookies that came back and became connections.",
+        |c| c.cookies_validated,
+    ),
+    (
+        "cookies_rejected_total",
+        "ACKs without connection and without valid cookie.",
+        |c| c.cookies_rejected,
+    ),
+    (
+        "cookies_failed_total",
+        "Valid cookies that the stack did not take.",
+        |c| c.cookies_failed,
+    ),
+];
+
+pub(super) fn families(services: &[ServiceReport]) -> Vec<Family> {
+    let mut families = vec![states(services), state_seconds(services)];
+    families.extend(GAUGES.iter().map(|&(name, help, value)| {
+        Family::new(GAUGE, name, help)
+            .each(services, |service| ([port(service)], value(service) as f64))
+    }));
+    families.extend(COUNTERS.iter().map(|&(name, help, value)| {
+        Family::new(COUNTER, name, help).each(services, |service| {
+            ([port(service)], value(&service.counters) as f64)
+        })
+    }));
+    families.push(durations(services));
+    families
+}
+
+/// A sample for every state, so that a query need not know absent ones.
+fn states(services: &[ServiceReport]) -> Family {
+    let mut family = Family::new(
+        GAUGE,
+        "service_state",
+        "1 for the state that the service is in, 0 for the others.",
+    );
+    for service in services {
+        for state in STATES {
+            family = family.with(
+                &[port(service), ("state", state.to_owned())],
+                f64::from(u8::from(service.state == state)),
+            );
+        }
+    }
+    family
+}
+
+fn state_seconds(services: &[ServiceReport]) -> Family {
+    Family::new(
+        GAUGE,
+        "service_state_seconds",
+        "For how long the service is in its state.",
+    )
+    .each(services, |service| ([port(service)], service.state_seconds))
+}
+
+fn durations(services: &[ServiceReport]) -> Family {
+    let family = Family::new(
+        HISTOGRAM,
+        "handshake_duration_seconds",
+        "From SYN to ACK, of tracked half-open connections that completed.",
+    );
+    services.iter().fold(family, |family, service| {
+        family.with_histogram(&[port(service)], &service.handshakes)
+    })
+}
+
+fn port(service: &ServiceReport) -> (&'static str, String) {
+    ("service", service.port.to_string())
+}

@@ -1,0 +1,24 @@
+//! What the control socket answers.
+
+use axum::{Json, Router, extract::State, response::Response, routing::get};
+
+use super::{ControlSocket, answer::answer, connections};
+use crate::report::{Report, ReportHandle, SourceReport};
+
+/// Serves the control socket until dropped; then its file is gone.
+pub async fn serve_control(socket: ControlSocket, handle: ReportHandle) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sources", get(sources))
+        .with_state(handle);
+    let (listener, _file) = socket.into_parts();
+    connections::serve(listener, router).await;
+}
+
+async fn status(State(handle): State<ReportHandle>) -> Result<Json<Report>, Response> {
+    answer(handle.report()).await.map(Json)
+}
+
+async fn sources(State(handle): State<ReportHandle>) -> Result<Json<Vec<SourceReport>>, Response> {
+    answer(handle.sources()).await.map(Json)
+}

@@ -1,0 +1,62 @@
+//! The server that Prometheus scrapes.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use super::{ServerError, answer::answer, connections};
+use crate::{
+    metrics::{self, ProcessUsage},
+    report::{Report, ReportHandle},
+};
+
+const INDEX: &str = "syn-guard\n\n/metrics  for Prometheus\n/healthz  200 when the daemon works\n";
+
+/// Listens for Prometheus.
+///
+/// # Errors
+///
+/// When the address is taken, or not one to listen on.
+pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServerError::metrics(address, source))
+}
+
+/// Serves `/metrics`, `/healthz` and an index until dropped.
+pub async fn serve_metrics(listener: TcpListener, handle: ReportHandle) {
+    let router = Router::new()
+        .route("/", get(INDEX))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(health))
+        .with_state(handle);
+    connections::serve(listener, router).await;
+}
+
+async fn scrape(State(handle): State<ReportHandle>) -> Result<Response, Response> {
+    let report = answer(handle.report()).await?;
+    let text = render(&report).map_err(|error| {
+        let text = format!("cannot render the metrics: {error}\n");
+        (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+    })?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+fn render(report: &Report) -> Result<String, prometheus::Error> {
+    let mut text = metrics::render(report)?;
+    if let Some(usage) = ProcessUsage::read() {
+        text += &metrics::render_process(usage)?;
+    }
+    Ok(text)
+}
+
+async fn health(State(handle): State<ReportHandle>) -> Result<&'static str, Response> {
+    answer(handle.report()).await.map(|_| "ok\n")
+}

@@ -1,0 +1,147 @@
+//! The report as text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::units::{bytes, duration};
+use crate::report::{InterfaceReport, Report, ServiceReport, VerdictReport};
+
+/// A column's title, and whether it holds numbers.
+type Column = (&'static str, bool);
+
+const SERVICES: [Column; 12] = [
+    ("Port", true),
+    ("State", false),
+    ("Since", true),
+    ("Half-open", true),
+    ("Kernel", true),
+    ("Limit", true),
+    ("Backlog", true),
+    ("SYNs", true),
+    ("Completed", true),
+    ("Cookies sent", true),
+    ("Validated", true),
+    ("Reason", false),
+];
+
+const VERDICTS: [Column; 3] = [("Verdict", false), ("Reason", false), ("Packets", true)];
+
+/// The report for people. Times that passed are up to now.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    render_at(report, now.map_or(0.0, |now| now.as_secs_f64()))
+}
+
+/// The report for people, at `now` seconds since 1970.
+pub(super) fn render_at(report: &Report, now: f64) -> String {
+    let mut text = format!(
+        "syn-guard {} ({}), up {}\n",
+        report.version,
+        report.commit,
+        duration(now - report.started_at)
+    );
+    field(&mut text, "Mode", [report.mode.clone()]);
+    field(&mut text, "Engine", [engine(report)]);
+    field(
+        &mut text,
+        "Interfaces",
+        report.interfaces.iter().map(interface),
+    );
+    field(&mut text, "Map memory", [bytes(report.map_bytes)]);
+    field(
+        &mut text,
+        "Settings changed",
+        report.changes.iter().cloned(),
+    );
+    text.push('\n');
+    if report.services.is_empty() {
+        text += "No services.\n";
+    } else {
+        table(&mut text, SERVICES, report.services.iter().map(service));
+    }
+    let seen: Vec<_> = report.verdicts.iter().filter(|v| v.packets > 0).collect();
+    if !seen.is_empty() {
+        text.push('\n');
+        table(&mut text, VERDICTS, seen.into_iter().map(verdict));
+    }
+    text
+}
+
+fn engine(report: &Report) -> String {
+    because(&report.engine, report.engine_reason.as_deref())
+}
+
+fn interface(interface: &InterfaceReport) -> String {
+    because(
+        &format!("{} {}", interface.name, interface.mode),
+        interface.reason.as_deref(),
+    )
+}
+
+fn because(what: &str, why: Option<&str>) -> String {
+    why.map_or_else(|| what.to_owned(), |why| format!("{what}: {why}"))
+}
+
+fn service(service: &ServiceReport) -> [String; 12] {
+    [
+        service.port.to_string(),
+        service.state.clone(),
+        duration(service.state_seconds),
+        service.half_open.to_string(),
+        service.half_open_kernel.to_string(),
+        service.limit.to_string(),
+        service.backlog.to_string(),
+        service.counters.syns.to_string(),
+        service.counters.completed.to_string(),
+        service.counters.cookies_sent.to_string(),
+        service.counters.cookies_validated.to_string(),
+        service.reason.clone(),
+    ]
+}
+
+fn verdict(verdict: &VerdictReport) -> [String; 3] {
+    [
+        verdict.action.clone(),
+        verdict.reason.clone(),
+        verdict.packets.to_string(),
+    ]
+}
+
+/// A name and its values, one a line; `none` where there is none.
+fn field(text: &mut String, name: &str, values: impl IntoIterator<Item = String>) {
+    let mut title = name;
+    for value in values {
+        *text += &format!("{title:<18}{value}\n");
+        title = "";
+    }
+    if title == name {
+        *text += &format!("{title:<18}none\n");
+    }
+}
+
+/// A header and the rows. Spaces end no line.
+fn table<const N: usize>(
+    text: &mut String,
+    columns: [Column; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let mut lines = vec![columns.map(|(title, _)| title.to_owned())];
+    lines.extend(rows);
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for line in &lines {
+        let mut shown = String::new();
+        for ((cell, (_, number)), width) in line.iter().zip(columns).zip(widths) {
+            shown += &match number {
+                true => format!("{cell:>width$}  "),
+                false => format!("{cell:<width$}  "),
+            };
+        }
+        *text += shown.trim_end();
+        text.push('\n');
+    }
+}

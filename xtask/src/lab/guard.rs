@@ -1,0 +1,137 @@
+//! syn-guard itself, running on the lab's server.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::{Child, Lab, SERVER_INTERFACE, fetch};
+use crate::build::Paths;
+
+/// How long a start may take: the verifier reads the programs.
+const START: Duration = Duration::from_secs(30);
+/// How long a stop may take, with the wait for cookies that are out.
+const STOP: Duration = Duration::from_secs(15);
+/// Where the guard offers its metrics, in the server's namespace.
+const METRICS: &str = "127.0.0.1:9469";
+
+/// A running guard. Dropping it stops it.
+pub struct Guard {
+    child: Child,
+}
+
+/// The program, as built last: `SYN_GUARD_BIN`, or the release build.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SYN_GUARD_BIN") {
+        return Ok(path.into());
+    }
+    let path = Paths::find()?.target.join("release/syn-guard");
+    if !path.exists() {
+        bail!("no {}: run cargo xtask build --release", path.display());
+    }
+    Ok(path)
+}
+
+impl Lab {
+    /// The program with some arguments and this lab's directories, to run on the server.
+    pub fn syn_guard(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.server().command(binary()?);
+        command
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(self.guard_state())
+            .arg("--bpf-dir")
+            .arg(self.guard_pins());
+        Ok(command)
+    }
+
+    /// What a verb prints; an error when it fails.
+    pub fn syn_guard_output(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.syn_guard(arguments)?.output()?;
+        if !output.status.success() {
+            bail!(
+                "syn-guard {}: {}: {}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        String::from_utf8(output.stdout).context("output that is not UTF-8")
+    }
+
+    /// Where a guard keeps its state.
+    #[must_use]
+    pub fn guard_state(&self) -> PathBuf {
+        self.path("syn-guard")
+    }
+
+    /// Where a guard pins.
+    #[must_use]
+    pub fn guard_pins(&self) -> PathBuf {
+        self.bpf_dir().join("syn-guard")
+    }
+}
+
+impl Guard {
+    /// Starts `syn-guard run` on the server's interface and waits until it guards.
+    pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Self> {
+        let mut all = vec!["run", "--iface", SERVER_INTERFACE];
+        all.extend(arguments);
+        let mut child = lab.server().spawn(&mut lab.syn_guard(&all)?)?;
+        child.wait_for_line("is guarding", START)?;
+        Ok(Self { child })
+    }
+
+    /// Its process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> Result<String> {
+        self.child.stderr()
+    }
+
+    /// What Prometheus would get.
+    pub fn metrics(&self, lab: &Lab) -> Result<String> {
+        let body = fetch(lab.server(), None, METRICS.parse()?, "/metrics")?;
+        String::from_utf8(body).context("metrics that are not UTF-8")
+    }
+
+    /// What `syn-guard status --json` says.
+    pub fn status(&self, lab: &Lab) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&lab.syn_guard_output(&["status", "--json"])?)?)
+    }
+
+    /// What it says of a service in `syn-guard status --json`.
+    pub fn service(&self, lab: &Lab, port: u16) -> Result<serde_json::Value> {
+        let status = self.status(lab)?;
+        status["services"]
+            .as_array()
+            .and_then(|services| services.iter().find(|service| service["port"] == port))
+            .cloned()
+            .with_context(|| format!("no service {port} in {status}"))
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid()))?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
+            .map(|kilobytes| kilobytes * 1024)
+            .context("no VmRSS")
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn stop(mut self, signal: Signal) -> Result<ExitStatus> {
+        self.child.signal(signal)?;
+        self.child.wait(STOP)
+    }
+}
