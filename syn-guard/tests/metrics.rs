@@ -1,5 +1,7 @@
 //! The metrics as a Prometheus server would read them.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::{
     collections::BTreeSet,
     env,
