@@ -5,7 +5,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{ListenerKey, Reason};
+use syn_guard_common::abi::{ListenerKey, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Headers, Options, flags, found, read_options};
@@ -15,7 +15,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::{COOKIE_KEYS, LISTENERS};
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
-use crate::{count, filters, observe};
+use crate::{clock, count, filters};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -44,7 +44,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let flow = headers.read_flow(&packet, &tcp)?;
     let options = read_options(&packet, &headers, &tcp);
     let cookie = tcp.acknowledgement.wrapping_sub(1);
-    let now = cookie::epoch(observe::now_ns());
+    let now = cookie::epoch(clock::now_ns());
     let keys = COOKIE_KEYS.get_ptr(0)?;
     let slot = (cookie::epoch_of(cookie, now) & 3) as usize;
     // SAFETY: one of the four keys in the map value; this epoch's and the
@@ -70,7 +70,16 @@ fn complete(
     let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
     let listener = LISTENERS.get_ptr(&key)?;
     // SAFETY: a map value.
-    let our_scale = unsafe { (*listener).scale };
+    let (our_scale, listener_flags) = unsafe { ((*listener).scale, (*listener).flags) };
+    let hash = flow.hash();
+    // Packets come to this program in batches, before the stack has seen any
+    // of them: the first data stands right behind the ACK. Were it handed over
+    // as another handshake, the stack would drop it. Where the accept queue is
+    // full the ACK came to nothing, and dropping is right: passed on, the data
+    // would be answered with RST.
+    if filters::just_completed(hash) && listener_flags & listener_flags::ACCEPT_QUEUE_FULL == 0 {
+        return None;
+    }
     let socket = Socket::find(context.as_ptr(), flow)?;
     if !socket.is_listener() {
         // The connection is there already: its first ACKs still fit.
@@ -88,6 +97,7 @@ fn complete(
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
     socket.release();
     if result == 0 {
+        filters::remember_completed(hash);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
     }
@@ -96,21 +106,24 @@ fn complete(
     Some(Reason::CookieFailed)
 }
 
-/// An ACK without a valid cookie. Where a cookie went out lately and no
-/// connection came of it, the segment has overtaken the handshake's ACK: it
-/// will be sent again, while the stack would reset the connection.
+/// An ACK without a valid cookie. Where there is no connection for it, either
+/// it is forged or it has overtaken the handshake's ACK: it will be sent again,
+/// while the stack would reset the connection.
 #[inline(always)]
-fn without_cookie(
-    context: &TcContext,
-    service: &Service,
-    flow: &Flow,
-) -> Option<Reason> {
-    if !filters::may_have_cookie(flow.hash()) {
+fn without_cookie(context: &TcContext, service: &Service, flow: &Flow) -> Option<Reason> {
+    let hash = flow.hash();
+    if filters::is_established(hash) || filters::just_completed(hash) {
         return None;
     }
-    if known(context.as_ptr(), flow) != Known::Listener {
-        return None;
+    match known(context.as_ptr(), flow) {
+        Known::Connection => {
+            filters::mark_established(hash);
+            None
+        }
+        Known::Nothing => None,
+        Known::Listener => {
+            count::service(service.slot, |counters| counters.cookies_rejected += 1);
+            Some(Reason::NoCookie)
+        }
     }
-    count::service(service.slot, |counters| counters.cookies_rejected += 1);
-    Some(Reason::NoCookie)
 }

@@ -1,19 +1,13 @@
 //! The filters before the look-ups.
 
-use aya_ebpf::helpers::generated::bpf_jiffies64;
 use syn_guard_common::abi::{
-    CONNECTION_AGE, CONNECTION_CELLS, COOKIE_AGE, COOKIE_CELLS, HALF_OPEN_CELLS,
+    CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
+    JUST_COMPLETED_CELLS, established_cell,
 };
 
-use crate::maps::{CONNECTION_FILTER, COOKIE_FILTER, HALF_OPEN_FILTER};
+use crate::maps::{CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED};
+use crate::clock::jiffies;
 use crate::state;
-
-/// The kernel's tick counter; the JIT reads it in place (Linux 5.6).
-#[inline(always)]
-pub fn jiffies() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_jiffies64() }
-}
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
 #[inline(always)]
@@ -42,25 +36,26 @@ pub fn may_be_connection(hash: u32) -> bool {
     cell != 0 && CONNECTION_AGE.is_recent(cell, CONNECTION_AGE.mark(jiffies()))
 }
 
-/// A cookie goes out to this flow.
+/// This flow was found established.
 #[inline(always)]
-pub fn mark_cookie(hash: u32) {
-    if let Some(cells) = COOKIE_FILTER.get_ptr_mut(0) {
-        let cell = hash as usize & (COOKIE_CELLS - 1);
-        let mark = COOKIE_AGE.mark(jiffies());
+pub fn mark_established(hash: u32) {
+    if let Some(cells) = ESTABLISHED_FILTER.get_ptr_mut(0) {
+        let index = hash as usize & (ESTABLISHED_CELLS - 1);
+        let cell = established_cell(hash, ESTABLISHED_AGE.mark(jiffies()));
         // SAFETY: a cell of the map value.
-        unsafe { cells.cast::<u8>().add(cell).write_volatile(mark) }
+        unsafe { cells.cast::<u32>().add(index).write_volatile(cell) }
     }
 }
 
-/// Whether a cookie may have gone out to this flow lately.
+/// Whether this flow was found established lately.
 #[inline(always)]
-pub fn may_have_cookie(hash: u32) -> bool {
-    let Some(cells) = COOKIE_FILTER.get_ptr(0) else { return false };
-    let cell = hash as usize & (COOKIE_CELLS - 1);
+pub fn is_established(hash: u32) -> bool {
+    let Some(cells) = ESTABLISHED_FILTER.get_ptr(0) else { return false };
+    let index = hash as usize & (ESTABLISHED_CELLS - 1);
     // SAFETY: a cell of the map value.
-    let cell = unsafe { cells.cast::<u8>().add(cell).read_volatile() };
-    cell != 0 && COOKIE_AGE.is_recent(cell, COOKIE_AGE.mark(jiffies()))
+    let cell = unsafe { cells.cast::<u32>().add(index).read_volatile() };
+    let mark = ESTABLISHED_AGE.mark(jiffies());
+    established_cell(hash, cell as u8) == cell && ESTABLISHED_AGE.is_recent(cell as u8, mark)
 }
 
 /// Adds `change` (1 or -1) half-open connections to the flow's cell.
@@ -80,4 +75,25 @@ pub fn may_be_half_open(hash: u32) -> bool {
     let cell = hash as usize & (HALF_OPEN_CELLS - 1);
     // SAFETY: a cell of the map value.
     unsafe { cells.cast::<u64>().add(cell).read_volatile() != 0 }
+}
+
+/// The handshake of this flow goes to the stack now.
+#[inline(always)]
+pub fn remember_completed(hash: u32) {
+    if let Some(cell) = JUST_COMPLETED.get_ptr_mut(hash & (JUST_COMPLETED_CELLS - 1)) {
+        // SAFETY: this CPU's own value.
+        unsafe { *cell = (u64::from(hash) << 32) | (jiffies() & 0xffff_ffff) }
+    }
+}
+
+/// Whether the handshake of this flow went to the stack within the last two
+/// jiffies on this CPU.
+#[inline(always)]
+pub fn just_completed(hash: u32) -> bool {
+    let Some(cell) = JUST_COMPLETED.get_ptr(hash & (JUST_COMPLETED_CELLS - 1)) else {
+        return false;
+    };
+    // SAFETY: this CPU's own value.
+    let cell = unsafe { *cell };
+    (cell >> 32) as u32 == hash && (jiffies() as u32).wrapping_sub(cell as u32) <= 1
 }

@@ -5,13 +5,14 @@ use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use syn_guard_common::wire::{Chunk, ChunkMut, Frame, FrameMut};
 
-use crate::filters;
+use crate::clock;
 
 /// The directly readable bytes of a frame.
 pub struct Packet<'a> {
     start: usize,
     end: usize,
     context: Context<'a>,
+    nothing: usize,
 }
 
 enum Context<'a> {
@@ -23,14 +24,20 @@ impl<'a> Packet<'a> {
     /// The frame of an XDP program.
     #[inline(always)]
     pub fn of_xdp(context: &'a XdpContext) -> Self {
-        Self { start: context.data(), end: context.data_end(), context: Context::Xdp(context) }
+        Self { start: context.data(), end: context.data_end(), context: Context::Xdp(context), nothing: nothing() }
     }
 
     /// The frame of a TC program, as far as it is linear.
     #[inline(always)]
     pub fn of_tc(context: &'a TcContext) -> Self {
-        Self { start: context.data(), end: context.data_end(), context: Context::Tc(context) }
+        Self { start: context.data(), end: context.data_end(), context: Context::Tc(context), nothing: nothing() }
     }
+}
+
+/// 0, which the verifier does not know: the jiffies' highest bit is never set.
+#[inline(always)]
+fn nothing() -> usize {
+    0_u64.wrapping_sub(clock::jiffies() >> 63) as usize
 }
 
 impl Frame for Packet<'_> {
@@ -65,10 +72,7 @@ impl Frame for Packet<'_> {
 
     #[inline(always)]
     fn forget(&self, value: usize, mask: usize) -> usize {
-        // The jiffies' highest bit is never set, which the verifier does not
-        // know.
-        let nothing = 0_u64.wrapping_sub(filters::jiffies() >> 63);
-        (value ^ nothing as usize) & mask
+        (value ^ self.nothing) & mask
     }
 }
 

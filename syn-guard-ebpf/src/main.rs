@@ -10,6 +10,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod ack;
+mod clock;
 mod control;
 mod count;
 mod filters;

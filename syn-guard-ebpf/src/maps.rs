@@ -4,7 +4,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    CONNECTION_CELLS, COOKIE_CELLS, CookieKeys, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen, Listener,
+    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen, JUST_COMPLETED_CELLS, Listener,
     ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_SERVICES, MAX_SOURCES, REASONS, ServiceConfig,
     ServiceCounters, ServiceState, Source, SourceKey,
 };
@@ -51,9 +51,14 @@ pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(REASONS.len() as u32
 #[map]
 pub static CONNECTION_FILTER: Array<[u8; CONNECTION_CELLS]> = Array::pinned(1, 0);
 
-/// One value: marks of flows that got a cookie.
+/// One value: flows that were found established while their service
+/// validates.
 #[map]
-pub static COOKIE_FILTER: Array<[u8; COOKIE_CELLS]> = Array::pinned(1, 0);
+pub static ESTABLISHED_FILTER: Array<[u32; ESTABLISHED_CELLS]> = Array::pinned(1, 0);
+
+/// One value: the coarse clock of this jiffy (jiffies, nanoseconds).
+#[map]
+pub static CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(1, 0);
 
 /// One value: how many half-open connections hash to a cell.
 #[map]
@@ -62,6 +67,11 @@ pub static HALF_OPEN_FILTER: Array<[u64; HALF_OPEN_CELLS]> = Array::pinned(1, 0)
 /// One value: what a CPU tracked in a tick (high half: the tick).
 #[map]
 pub static TRACKED_IN_TICK: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+
+/// By flow hash: the flow last handed to the stack (high half: its hash, low
+/// half: the jiffies of that moment).
+#[map]
+pub static JUST_COMPLETED: PerCpuArray<u64> = PerCpuArray::pinned(JUST_COMPLETED_CELLS, 0);
 
 /// Changes of state.
 #[map]

@@ -1,19 +1,11 @@
 //! SYNs to a service that observes: counted, tracked, passed.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use syn_guard_common::abi::{BUDGET_TICK_SHIFT, HalfOpen, Mode, TRACK_BUDGET};
 use syn_guard_common::flow::Flow;
 
 use crate::maps::TRACKED_IN_TICK;
 use crate::state::Service;
-use crate::{count, filters, half_open};
-
-/// `CLOCK_MONOTONIC` nanoseconds, up to a scheduler tick late (Linux 5.11).
-#[inline(always)]
-pub fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_coarse_ns() }
-}
+use crate::{clock, count, filters, half_open};
 
 /// Takes note of a SYN; true when with it the service starts to protect, so
 /// that this SYN is answered already.
@@ -29,7 +21,7 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         filters::mark_connection(hash);
         return false;
     }
-    let now = now_ns();
+    let now = clock::now_ns();
     let (total, untracked) = (service.half_open(), 0);
     if config.mode == Mode::Auto as u32 && total >= config.limit {
         service.protect(now, total, untracked, config.limit);

@@ -15,7 +15,7 @@ use crate::frame::{Packet, change_length};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, known};
 use crate::state::Service;
-use crate::{count, filters, observe};
+use crate::{clock, count, filters};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u64 = 8;
@@ -42,7 +42,7 @@ pub fn handle(
     let (gone, probed_at) = unsafe {
         (addr_of!((*listener).gone).read_volatile(), addr_of!((*listener).probed_at).read_volatile())
     };
-    let jiffies = filters::jiffies();
+    let jiffies = clock::jiffies();
     let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;
     if probe || filters::may_be_connection(hash) {
         let known = known(context.as_ptr(), flow);
@@ -68,7 +68,6 @@ pub fn handle(
     match answer(context, headers, tcp, flow, listener, listener_flags) {
         None => Reason::NoRoom,
         Some(()) => {
-            filters::mark_cookie(hash);
             count::service(service.slot, |counters| counters.cookies_sent += 1);
             Reason::CookieSent
         }
@@ -91,7 +90,7 @@ fn answer(
     let (terms, class) = Terms::grant(&options, ecn, listener_flags);
     let terms = terms.forget(&packet);
     let class = packet.forget(class as usize, 7) as u32;
-    let now = observe::now_ns();
+    let now = clock::now_ns();
     let epoch = cookie::epoch(now);
     let keys = COOKIE_KEYS.get_ptr(0)?;
     // SAFETY: one of the four keys in the map value; this epoch's is not

@@ -4,7 +4,7 @@ use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Tcp, flags};
 
 use crate::half_open::{self, End};
-use crate::{filters, observe};
+use crate::{clock, filters};
 
 /// Sequence numbers ahead of the expected one that the stack still takes: the
 /// first window is never larger.
@@ -27,5 +27,5 @@ pub fn handle(flow: &Flow, hash: u32, tcp: &Tcp) {
         return;
     }
     let how = if tcp.flags & flags::RST != 0 { End::Reset } else { End::Completed };
-    half_open::end(flow, hash, found, how, observe::now_ns());
+    half_open::end(flow, hash, found, how, clock::now_ns());
 }

@@ -16,7 +16,10 @@ pub use counters::{
     HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket,
 };
 pub use event::Event;
-pub use filter::{Age, CONNECTION_CELLS, CONNECTION_AGE, COOKIE_AGE, COOKIE_CELLS, HALF_OPEN_CELLS};
+pub use filter::{
+    Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
+    JUST_COMPLETED_CELLS, established_cell,
+};
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, listener_flags};
 pub use service::{Mode, ServiceConfig, ServiceState, State};

@@ -54,7 +54,14 @@ fn broken(map: &'static str, reason: &dyn std::fmt::Display) -> DataPathError {
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataPathError> {
-        let others = ["CONNECTION_FILTER", "COOKIE_FILTER", "HALF_OPEN_FILTER", "TRACKED_IN_TICK"];
+        let others = [
+            "CLOCK",
+            "CONNECTION_FILTER",
+            "ESTABLISHED_FILTER",
+            "HALF_OPEN_FILTER",
+            "JUST_COMPLETED",
+            "TRACKED_IN_TICK",
+        ];
         Ok(Self {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),
             config: take!(ebpf, "SERVICE_CONFIG"),
