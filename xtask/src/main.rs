@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{
     build::{self, Paths},
+    demo,
     setup::{self, Need},
     test,
 };
@@ -31,9 +32,8 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
-    /// Show a flood and its end against a real web server
-    #[command(hide = true)]
-    Demo,
+    /// Show a flood against nginx: without a guard, with the kernel's cookies, with syn-guard
+    Demo(demo::Options),
     /// Check the format, lint, and run all tests
     Test {
         /// Arguments for `cargo test`, such as `-p syn-guard` or a test's name
@@ -64,11 +64,7 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             let built = build::run(&tools, &paths, *release)?;
             println!("{}", built.binary.display());
         }
-        Verb::Demo => {
-            let tools = setup::run(Need::Demo, &paths)?;
-            build::run(&tools, &paths, true)?;
-            anyhow::bail!("the demo is not part of this tree yet");
-        }
+        Verb::Demo(options) => demo::run(options, &paths)?,
         Verb::Test { args } => {
             let tools = setup::run(Need::Test, &paths)?;
             test::run(&tools, &paths, args)?;
