@@ -93,16 +93,19 @@ impl Interrupt {
         Ok(Self { shared, watcher })
     }
 
-    /// The lab is made next.
-    pub(super) fn making(&self) {
+    /// A lab is made next.
+    pub(super) fn making(&self) -> Result<()> {
         self.shared.lock().stage = Stage::Making;
+        self.check()
     }
 
     /// What a signal is to clean from now on.
-    pub(super) fn made(&self, cleaner: Cleaner) {
+    pub(super) fn made(&self, cleaner: Cleaner) -> Result<()> {
         let mut state = self.shared.lock();
         state.stage = Stage::Lab;
         state.cleaner = Some(cleaner);
+        drop(state);
+        self.check()
     }
 
     /// An error once a signal came.

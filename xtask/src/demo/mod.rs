@@ -74,26 +74,21 @@ fn perform(options: Options, interrupt: &Interrupt) -> Result<()> {
         colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
     say(&show::introduction(style, options));
-    interrupt.making();
-    let lab = Lab::new()?;
-    interrupt.made(lab.cleaner());
-    interrupt.check()?;
-    lab.separate_cores()?;
-
     let mut outcomes = Vec::new();
     for round in [Round::NoGuard, Round::KernelCookies] {
         say(&show::heading(style, round));
-        let nginx = start_nginx(&lab, round)?;
+        let (lab, nginx) = fresh(round, interrupt)?;
         round::check_honest(&lab, &nginx, interrupt)?;
         outcomes.push(round::flood(&lab, &nginx, options, interrupt, |_| Ok(()))?);
         nginx.stop()?;
     }
     say(&show::heading(style, Round::SynGuard));
-    let nginx = start_nginx(&lab, Round::SynGuard)?;
+    let (lab, nginx) = fresh(Round::SynGuard, interrupt)?;
     let (outcome, observed) = guarded::run(&lab, &nginx, options, interrupt)?;
     outcomes.push(outcome);
     nginx.stop()?;
     drop(lab);
+    interrupt.check()?;
 
     say(&show::results(style, &outcomes));
     say(&show::observed(style, &observed));
@@ -104,11 +99,19 @@ fn perform(options: Options, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// A server that nobody has spoken to yet: its listener, and with it its queue, is new.
-fn start_nginx(lab: &Lab, round: Round) -> Result<Nginx> {
+/// A lab for this round alone: half-open connections outlive their listener, but not their
+/// namespace.
+fn fresh(round: Round, interrupt: &Interrupt) -> Result<(Lab, Nginx)> {
+    interrupt.making()?;
+    let lab = Lab::new()?;
+    interrupt.made(lab.cleaner())?;
+    lab.separate_cores()?;
     lab.server()
         .set_sysctl("net.ipv4.tcp_syncookies", round.syncookies())?;
-    Nginx::start(lab)
+    interrupt.check()?;
+    let nginx = Nginx::start(&lab)?;
+    interrupt.check()?;
+    Ok((lab, nginx))
 }
 
 fn judge(share: f64, switched: bool, left: &[String]) -> Result<()> {

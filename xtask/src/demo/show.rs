@@ -48,8 +48,8 @@ impl Style {
 pub(super) fn introduction(style: Style, options: Options) -> String {
     format!(
         "\n{}\n\
-         The lab is two network namespaces joined by a cable; nothing reaches this machine's own\n\
-         interfaces. Ctrl-C ends the demo at any time and leaves nothing behind.\n",
+         Each round has a new lab: two network namespaces joined by a cable. Nothing of it reaches this\n\
+         machine's own interfaces. Ctrl-C ends the demo at any time and leaves nothing behind.\n",
         style.bold(&format!(
             "Three rounds of {} s: {} spoofed SYNs a second against nginx",
             options.seconds,
@@ -81,7 +81,7 @@ fn name(round: Round) -> (u8, &'static str) {
 
 pub(super) fn before(report: &HonestReport) -> String {
     format!(
-        "  before: nginx is fresh, nothing is half-open, {} of {} honest connections work\n",
+        "  before: lab and nginx are new, nothing is half-open, {} of {} honest connections work\n",
         report.succeeded, report.tried
     )
 }
@@ -114,7 +114,7 @@ pub(super) fn after(report: &HonestReport) -> String {
 pub(super) fn results(style: Style, outcomes: &[Outcome]) -> String {
     let rounds = [Round::NoGuard, Round::KernelCookies, Round::SynGuard];
     let header = format!(
-        "{:<17}{:>12}{:>11}{:>11}{:>13}{:>15}",
+        "{:<17}{:>12}{:>11}{:>11}{:>13}{:>17}",
         "Round", "Honest", "p50", "p99", "SYNs sent/s", "SYN-ACKs back/s"
     );
     let mut text = format!("\n{}\n", style.bold(&header));
@@ -133,7 +133,7 @@ pub(super) fn results(style: Style, outcomes: &[Outcome]) -> String {
         line(
             &mut text,
             &format!(
-                "{:<17}{}{:>11}{:>11}{:>13}{:>15}",
+                "{:<17}{}{:>11}{:>11}{:>13}{:>17}",
                 format!("{number} {name}"),
                 style.judged(honest.share() >= super::WANTED, &share),
                 time(honest.p50),
@@ -342,10 +342,10 @@ mod tests {
             outcome(600, 4, 299_990),
         ];
         let expected = "
-Round                  Honest        p50        p99  SYNs sent/s SYN-ACKs back/s
-1 no guard              0.0 %          -          -      300,012             93
-2 kernel cookies       35.1 %     0.6 ms   2,071 ms      300,012        231,877
-3 syn-guard           100.0 %     0.6 ms     4.0 ms      300,012        299,990
+Round                  Honest        p50        p99  SYNs sent/s  SYN-ACKs back/s
+1 no guard              0.0 %          -          -      300,012               93
+2 kernel cookies       35.1 %     0.6 ms   2,071 ms      300,012          231,877
+3 syn-guard           100.0 %     0.6 ms     4.0 ms      300,012          299,990
 Honest: share of connections that got the whole page within 3 s; p50 and p99 are of those,
 from SYN to page. SYN-ACKs back: answers that reached the flood's sources, resent ones too.
 ";
