@@ -64,9 +64,10 @@ pub static CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static HALF_OPEN_FILTER: Array<[u64; HALF_OPEN_CELLS]> = Array::pinned(1, 0);
 
-/// One value: what a CPU tracked in a tick (high half: the tick).
+/// One value: the budget for tracking (the tick it was last filled in, what is
+/// left).
 #[map]
-pub static TRACKED_IN_TICK: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+pub static TRACK_BUDGETS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(1, 0);
 
 /// By flow hash: the flow last handed to the stack (high half: its hash, low
 /// half: the jiffies of that moment).

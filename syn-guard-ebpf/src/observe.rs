@@ -1,9 +1,9 @@
 //! SYNs to a service that observes: counted, tracked, passed.
 
-use syn_guard_common::abi::{BUDGET_TICK_SHIFT, HalfOpen, Mode, TRACK_BUDGET};
+use syn_guard_common::abi::{BUDGET_TICK_SHIFT, HalfOpen, Mode, TRACK_BUDGET, TRACK_BURST};
 use syn_guard_common::flow::Flow;
 
-use crate::maps::TRACKED_IN_TICK;
+use crate::maps::TRACK_BUDGETS;
 use crate::state::Service;
 use crate::{clock, count, filters, half_open};
 
@@ -47,21 +47,25 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
     false
 }
 
-/// Whether this CPU may still make entries in this tick: what a forged source
-/// can cause has a bound.
+/// Whether this CPU may make another entry: what a forged source can cause has
+/// a bound. A token bucket.
 #[inline(always)]
 fn within_budget(now_ns: u64) -> bool {
-    let Some(tracked) = TRACKED_IN_TICK.get_ptr_mut(0) else { return false };
-    let tick = (now_ns >> BUDGET_TICK_SHIFT) << 32;
+    let Some(budget) = TRACK_BUDGETS.get_ptr_mut(0) else { return false };
+    let tick = now_ns >> BUDGET_TICK_SHIFT;
     // SAFETY: this CPU's own value.
-    unsafe {
-        if *tracked & !0xffff_ffff != tick {
-            *tracked = tick;
-        }
-        if *tracked as u32 >= TRACK_BUDGET {
-            return false;
-        }
-        *tracked += 1;
+    let [filled_in, left] = unsafe { &mut *budget };
+    let passed = tick.wrapping_sub(*filled_in);
+    if passed != 0 {
+        // A long time fills it, and must not overflow.
+        let earned = if passed > TRACK_BURST { TRACK_BURST } else { passed * TRACK_BUDGET };
+        let sum = *left + earned;
+        *left = if sum > TRACK_BURST { TRACK_BURST } else { sum };
+        *filled_in = tick;
     }
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
     true
 }

@@ -35,11 +35,13 @@ pub const MAX_LISTENERS: u32 = 16_384;
 pub const MAX_HALF_OPEN: u32 = 131_072;
 /// Sources counted at most; the least recently seen makes room.
 pub const MAX_SOURCES: u32 = 65_536;
-/// Half-open connections that one CPU may track in a budget tick (2^24 ns,
-/// 16.8 ms): 20,000 a second.
-pub const TRACK_BUDGET: u32 = 335;
-/// Nanoseconds of a budget tick, as a shift.
-pub const BUDGET_TICK_SHIFT: u32 = 24;
+/// Half-open connections that one CPU may begin to track in a budget tick:
+/// 20,000 a second.
+pub const TRACK_BUDGET: u64 = 21;
+/// Those that it may begin at once, after a calm time.
+pub const TRACK_BURST: u64 = 8192;
+/// Nanoseconds of a budget tick, as a shift: 1.05 ms.
+pub const BUDGET_TICK_SHIFT: u32 = 20;
 /// Bytes of the ring buffer that events travel in.
 pub const EVENT_BYTES: u32 = 64 * 1024;
 

@@ -216,12 +216,14 @@ impl Services {
     /// Puts services into the state that the mode alone demands.
     fn apply_mode(&mut self, datapath: &DataPath) -> Result<(), DataPathError> {
         let (now, hold_ns) = (now_ns(), self.hold_ns());
+        let mut begun = false;
         for guarded in self.guarded.values_mut() {
             match (guarded.mode, guarded.state) {
                 (Mode::Protect, State::Observing | State::Off) => {
                     datapath.control.set_state(guarded.slot, State::Protecting, now)?;
                     guarded.protecting_because("--mode protect".to_owned(), now, hold_ns);
                     info!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
+                    begun = true;
                 }
                 (Mode::Observe, State::Protecting) => {
                     datapath.control.set_state(guarded.slot, State::Observing, now)?;
@@ -231,6 +233,9 @@ impl Services {
                 }
                 _ => {}
             }
+        }
+        if begun {
+            self.mark_connections(datapath);
         }
         Ok(())
     }
@@ -296,6 +301,7 @@ impl Services {
                     guarded.limit_words()
                 );
                 guarded.protecting_because(reason, state.since_ns, hold_ns);
+                self.marked_at_ns = 0;
                 warn!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
             }
             let counters = datapath.maps.counters(guarded.slot)?;

@@ -60,7 +60,7 @@ impl Maps {
             "ESTABLISHED_FILTER",
             "HALF_OPEN_FILTER",
             "JUST_COMPLETED",
-            "TRACKED_IN_TICK",
+            "TRACK_BUDGETS",
         ];
         Ok(Self {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),

@@ -1,0 +1,74 @@
+//! What the integration tests share.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use syn_guard::report::SourceReport;
+use xtask::lab::{HandMade, Lab};
+
+/// Long enough for anything that is to happen at once.
+pub const SOON: Duration = Duration::from_secs(2);
+
+/// Polls until it holds.
+pub fn wait_until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A source that no stack owns: number `index` of either family, each IPv6 one
+/// in a /64 of its own.
+pub fn spoofed(ipv6: bool, index: u16) -> IpAddr {
+    let [high, low] = index.to_be_bytes();
+    if ipv6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0x2000, index, 0, 0, 0, 1).into()
+    } else {
+        Ipv4Addr::new(10, 7, high, low).into()
+    }
+}
+
+/// All sources that the guard counts.
+pub fn sources(lab: &Lab) -> Vec<SourceReport> {
+    let socket = lab.guard_state().join("control.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(syn_guard::client::sources(&socket)).unwrap()
+}
+
+/// Half-open connections by source, as `ss` lists them.
+pub fn half_open_of_ss(lab: &Lab) -> BTreeMap<String, u64> {
+    let mut by_source = BTreeMap::new();
+    let lines = lab.server().output("ss", &["-Htn", "state", "syn-recv"]).unwrap();
+    for line in lines.lines() {
+        let remote = line.split_whitespace().nth(3).unwrap();
+        let remote: SocketAddr = remote.parse().unwrap();
+        *by_source.entry(remote.ip().to_string()).or_default() += 1;
+    }
+    by_source
+}
+
+/// Half-open connections by source, as the guard counts them in the kernel.
+pub fn half_open_of_guard(lab: &Lab) -> BTreeMap<String, u64> {
+    sources(lab)
+        .into_iter()
+        .filter(|source| source.half_open > 0)
+        .map(|source| {
+            // The tests use one address of each /64: number 1.
+            let address = match source.source.strip_suffix("/64") {
+                Some(prefix) => format!("{prefix}1"),
+                None => source.source,
+            };
+            (address, source.half_open)
+        })
+        .collect()
+}
+
+/// Makes SYN-ACKs arrive before they are asked for.
+pub fn settle(hand_made: &mut HandMade) {
+    std::thread::sleep(Duration::from_millis(100));
+    hand_made.clear().unwrap();
+}
