@@ -62,6 +62,8 @@ enum Stage {
 impl Interrupt {
     /// Takes the signals from now on.
     pub(super) fn watch() -> Result<Self> {
+        // Programs whose parent ended first stay in sight, as children of this one.
+        nix::sys::prctl::set_child_subreaper(true).context("keeping sight of programs")?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 signal: None,
@@ -165,15 +167,16 @@ impl Shared {
             let (stage, cleaner) = (state.stage, state.cleaner.clone());
             drop(state);
             match stage {
-                Stage::Ended => return,
-                Stage::Preparing => tell_descendants(signal, &mut told),
+                Stage::Ended if !tell_descendants(signal, &mut told) => return,
+                Stage::Preparing => {
+                    tell_descendants(signal, &mut told);
+                }
                 Stage::Making if start.elapsed() > LAB_PATIENCE && !lab_exists() => break,
-                Stage::Making => {}
                 Stage::Lab if !cleaned => {
                     cleaned = true;
                     cleaner.iter().for_each(Cleaner::clean);
                 }
-                Stage::Lab => {}
+                Stage::Making | Stage::Lab | Stage::Ended => {}
             }
             if start.elapsed() > PATIENCE {
                 break;
@@ -203,17 +206,20 @@ fn lab_exists() -> bool {
         .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
 }
 
-/// Sends the signal to all programs that this one started, and that they started, once to each.
-fn tell_descendants(signal: Signal, told: &mut BTreeSet<u32>) {
-    for pid in descendants(std::process::id(), &parents()) {
+/// Sends the signal to all programs that this one started, and that they started, once to each;
+/// whether there are any.
+fn tell_descendants(signal: Signal, told: &mut BTreeSet<u32>) -> bool {
+    let living = descendants(std::process::id(), &parents());
+    for &pid in &living {
         if told.insert(pid) {
             // It may have ended meanwhile.
             let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
         }
     }
+    !living.is_empty()
 }
 
-/// Every process and its parent.
+/// Every process that lives, and its parent.
 fn parents() -> BTreeMap<u32, u32> {
     fs::read_dir("/proc")
         .into_iter()
@@ -226,10 +232,14 @@ fn parents() -> BTreeMap<u32, u32> {
         .collect()
 }
 
-/// The parent in `/proc/<pid>/stat`; the name before it may hold spaces and parentheses.
+/// The parent in `/proc/<pid>/stat`, unless the process has ended. The name before it may hold
+/// spaces and parentheses.
 fn parent(stat: &str) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
+    match fields.split_once(' ')? {
+        ("Z" | "X", _) => None,
+        (_, rest) => rest.split(' ').next()?.parse().ok(),
+    }
 }
 
 fn descendants(ancestor: u32, parents: &BTreeMap<u32, u32>) -> BTreeSet<u32> {
@@ -257,9 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_parent_behind_any_name() {
+    fn reads_the_parent_of_the_living() {
         assert_eq!(parent("12 (a) b (c) S 7 12 12 0"), Some(7));
         assert_eq!(parent("12 (cat) R 1"), Some(1));
+        assert_eq!(parent("12 (cat) Z 1 12"), None);
         assert_eq!(parent("nonsense"), None);
     }
 }

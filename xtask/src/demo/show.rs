@@ -161,7 +161,7 @@ pub(super) fn observed(style: Style, observed: &Observed) -> String {
     let mut part = |title: &str, lines: Vec<String>| {
         line(&mut text, &format!("\n{}", style.bold(title)));
         for it in lines {
-            line(&mut text, &format!("  {it}"));
+            line(&mut text, format!("  {it}").trim_end());
         }
     };
     let switch = observed
