@@ -3,6 +3,7 @@
 use super::args::Paths;
 use super::instance::Instance;
 use crate::datapath::PinDirectory;
+use crate::server;
 use crate::undo::{Journal, Outcome};
 
 /// Removes pins and so detaches the programs, and undoes changes, when no
@@ -15,10 +16,21 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
     let pins = PinDirectory::new(paths.bpf_dir.clone());
     let interfaces = pins.interfaces();
     let existed = pins.exists();
-    pins.remove();
+    if existed {
+        pins.check()?;
+        pins.remove();
+        if pins.exists() {
+            anyhow::bail!(
+                "cannot remove all of {}: look what else is there",
+                pins.path().display()
+            );
+        }
+    }
     for interface in &interfaces {
         println!("detached from {interface}");
     }
+    // Nobody listens there, as the lock is ours.
+    server::remove_control(&paths.control())?;
     let mut journal = Journal::open(&paths.state_dir)?;
     let outcomes = journal.restore_all()?;
     for outcome in &outcomes {
@@ -27,7 +39,10 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
     if !existed && outcomes.is_empty() {
         println!("nothing of syn-guard was left");
     }
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed { .. })) {
+    if outcomes
+        .iter()
+        .any(|outcome| matches!(outcome, Outcome::Failed { .. }))
+    {
         anyhow::bail!("not every change could be undone (above)");
     }
     Ok(())

@@ -17,8 +17,8 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Makes the state directory (0700, as what is in it is root's alone) and
-    /// takes the lock in it.
+    /// Makes the state directory (all may see whether a guard is there, but
+    /// its files are root's alone) and takes the lock in it.
     pub(super) fn take(directory: &Path) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -33,10 +33,14 @@ impl Instance {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            // Who may open it may take the lock.
+            .mode(0o600)
             .open(&lock)
             .with_context(|| {
-                format!("cannot open {}: run as root, or name another directory with --state-dir", lock.display())
+                format!(
+                    "cannot open {}: run as root, or name another directory with --state-dir",
+                    lock.display()
+                )
             })?;
         let mut pid = String::new();
         // Only for the message.
@@ -45,14 +49,22 @@ impl Instance {
             Ok(held) => held,
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
                 "another syn-guard is running here (pid {}): stop it first, or use another --state-dir and --bpf-dir",
-                if pid.trim().is_empty() { "unknown" } else { pid.trim() }
+                if pid.trim().is_empty() {
+                    "unknown"
+                } else {
+                    pid.trim()
+                }
             ),
             Err((_, error)) => bail!("cannot lock {}: {error}", lock.display()),
         };
         held.set_len(0).context("cannot write the lock")?;
         std::io::Seek::rewind(&mut *held).context("cannot write the lock")?;
         writeln!(held, "{}", std::process::id()).context("cannot write the lock")?;
-        Ok(Self { lock, directory: directory.to_owned(), _held: held })
+        Ok(Self {
+            lock,
+            directory: directory.to_owned(),
+            _held: held,
+        })
     }
 }
 

@@ -10,14 +10,23 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
+use crate::datapath::one_line;
 use args::{Cli, Verb};
 
 /// Runs the program: exit status 0, 1 after an error, 2 after wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap prints usage errors and leaves with status 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version.
+        Err(error) if !error.use_stderr() || error.kind() == SHORT_HELP => error.exit(),
+        Err(error) => {
+            eprintln!("syn-guard: {}", usage(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     let done = match cli.verb {
         Verb::Run(args) => run::run(&args, &cli.paths),
         Verb::List(args) => list::run(&args, &cli.paths),
@@ -28,10 +37,27 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("syn-guard: {error:#}");
+            eprintln!("syn-guard: {}", one_line(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+const SHORT_HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// What clap says in paragraphs, in one line.
+fn usage(text: &str) -> String {
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let text = lines.join(" ");
+    format!(
+        "{} (see --help)",
+        text.strip_prefix("error: ").unwrap_or(&text)
+    )
 }
 
 /// A runtime of one thread: what it waits for is rare.

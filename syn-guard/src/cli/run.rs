@@ -11,8 +11,10 @@ use tracing_subscriber::EnvFilter;
 use super::args::{LogFormat, Paths, RunArgs};
 use super::instance::Instance;
 use super::{bpffs, runtime};
-use crate::controller::{Controller, Options, restore};
-use crate::datapath::{DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs};
+use crate::controller::{Controller, Options, choose_interfaces, restore};
+use crate::datapath::{
+    DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
+};
 use crate::report::requests;
 use crate::server;
 use crate::undo::Journal;
@@ -28,16 +30,28 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
     // leave half of it.
     let stop = stop_signals()?;
     let _instance = Instance::take(&paths.state_dir)?;
+    let interfaces = choose_interfaces(&args.interfaces)?;
     let metrics = server::bind_metrics(args.metrics_listen).await?;
     let control = server::bind_control(&paths.control())?;
     let mut journal = Journal::open(&paths.state_dir)?;
     if !journal.leftovers().changes.is_empty() {
         warn!("an earlier syn-guard was killed; its changes are undone when this one stops");
     }
-    let mut datapath = match load(args, paths, &mut journal) {
+    if let Some((_, path)) = &journal.leftovers().elsewhere {
+        warn!(
+            "a syn-guard was killed in another network namespace; its changes wait there for its next start or `syn-guard detach`: {}",
+            path.display()
+        );
+    }
+    let pins = PinDirectory::new(paths.bpf_dir.clone());
+    let datapath = match load(args, &pins, paths, &mut journal) {
         Ok(datapath) => datapath,
         Err(error) => {
-            restore(&mut journal);
+            // Programs of an earlier guard that are still there need its
+            // settings.
+            if !pins.exists() {
+                restore(&mut journal);
+            }
             return Err(error);
         }
     };
@@ -48,11 +62,8 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
             warn!("removed the pins of another version of syn-guard: counters start anew");
         }
     }
-    if args.ebpf_log != LogLevel::Off {
-        tokio::spawn(forward_logs(&mut datapath)?);
-    }
     let options = Options {
-        interfaces: args.interfaces.clone(),
+        interfaces,
         ports: args.ports.clone(),
         mode: args.mode.into(),
         max_half_open: args.max_half_open,
@@ -79,10 +90,21 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(args: &RunArgs, paths: &Paths, journal: &mut Journal) -> anyhow::Result<DataPath> {
+fn load(
+    args: &RunArgs,
+    pins: &PinDirectory,
+    paths: &Paths,
+    journal: &mut Journal,
+) -> anyhow::Result<DataPath> {
     bpffs::provide(paths, journal)?;
-    let pins = PinDirectory::new(paths.bpf_dir.clone());
-    Ok(DataPath::load(pins, &LoadOptions { log: args.ebpf_log })?)
+    let mut datapath = DataPath::load(pins.clone(), &LoadOptions { log: args.ebpf_log })?;
+    if args.ebpf_log != LogLevel::Off {
+        match forward_logs(&mut datapath) {
+            Ok(forward) => drop(tokio::spawn(forward)),
+            Err(error) => warn!("no logs of the eBPF programs: {}", one_line(&error)),
+        }
+    }
+    Ok(datapath)
 }
 
 /// Turns true at the first SIGTERM or SIGINT, and changes at every further
@@ -112,7 +134,8 @@ fn stop_signals() -> anyhow::Result<watch::Receiver<bool>> {
 }
 
 fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("SYN_GUARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("SYN_GUARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -24,9 +24,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 pub use error::ControllerError;
+pub use interfaces::choose_interfaces;
 pub use options::{Options, mode_name};
 
-use crate::datapath::{DataPath, Engine, EventReader, Takeover};
+use crate::datapath::{DataPath, Engine, EventReader, Takeover, one_line};
 use crate::report::ReportRequest;
 use crate::undo::Journal;
 use interfaces::Interfaces;
@@ -66,12 +67,17 @@ impl Controller {
         journal: Journal,
     ) -> Result<Self, StartError> {
         let mut parts = Some((datapath, journal));
-        let started = parts.take().map(|(datapath, journal)| Self::begin(options, datapath, journal));
+        let started = parts
+            .take()
+            .map(|(datapath, journal)| Self::begin(options, datapath, journal));
         match started {
             Some(Ok(controller)) => Ok(controller),
             Some(Err(error)) => Err(*error),
             // `parts` was full.
-            None => Err(StartError { error: ControllerError::NoInterface, parts: None }),
+            None => Err(StartError {
+                error: ControllerError::NoInterface,
+                parts: None,
+            }),
         }
     }
 
@@ -93,9 +99,10 @@ impl Controller {
                     .duration_since(UNIX_EPOCH)
                     .map_or(0.0, |age| age.as_secs_f64()),
             }),
-            Err(error) => {
-                Err(Box::new(StartError { error, parts: Some(Box::new((datapath, journal))) }))
-            }
+            Err(error) => Err(Box::new(StartError {
+                error,
+                parts: Some(Box::new((datapath, journal))),
+            })),
         }
     }
 
@@ -171,17 +178,21 @@ impl Controller {
                     self.services.protecting(&event, &self.datapath);
                 }
             }
-            Err(error) => error!("{error}"),
+            Err(error) => error!("{}", one_line(&error)),
         }
     }
 
     /// What is done once a second. What fails is said and tried again.
     fn second(&mut self) {
-        self.tell("services", |controller| controller.services.refresh(&mut controller.datapath));
+        self.tell("services", |controller| {
+            controller.services.refresh(&mut controller.datapath)
+        });
         self.tell("half-open connections", |controller| {
             sweep::expire(&controller.datapath).map_err(Into::into)
         });
-        self.tell("states", |controller| controller.services.second(&controller.datapath));
+        self.tell("states", |controller| {
+            controller.services.second(&controller.datapath)
+        });
         self.tell("keys", |controller| {
             let mut keys = controller.datapath.maps.keys()?;
             if controller.keys.renew(&mut keys, clock::now_ns())? {
@@ -195,13 +206,9 @@ impl Controller {
         self.interfaces.refresh(&mut self.datapath);
     }
 
-    fn tell(
-        &mut self,
-        what: &str,
-        work: impl FnOnce(&mut Self) -> Result<(), ControllerError>,
-    ) {
+    fn tell(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<(), ControllerError>) {
         if let Err(error) = work(self) {
-            warn!("{what}: {error}");
+            warn!("{what}: {}", one_line(&error));
         }
     }
 
@@ -261,7 +268,10 @@ impl StartError {
 pub fn restore(journal: &mut Journal) {
     match journal.restore_all() {
         Ok(outcomes) => outcomes.iter().for_each(|outcome| info!("{outcome}")),
-        Err(error) => error!("changes to the system could not be undone: {error}"),
+        Err(error) => error!(
+            "changes to the system could not be undone: {}",
+            one_line(&error)
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode as Flags};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
 
-use super::error::last_lines;
+use super::error::one_line;
 use super::features::Engine;
 use super::load::program;
 use super::object::{TC, XDP};
@@ -80,10 +80,16 @@ impl DataPath {
     pub fn detach_others(&self, interfaces: &[String]) {
         for interface in self.pins.interfaces() {
             if !interfaces.contains(&interface) {
-                self.pins.unpin(&xdp_pin(&interface));
-                self.pins.unpin(&tc_pin(&interface));
+                self.detach(&interface);
             }
         }
+    }
+
+    /// Removes the pins of an interface's programs: once no [`Attachment`]
+    /// holds them, they are detached.
+    pub fn detach(&self, interface: &str) {
+        self.pins.unpin(&xdp_pin(interface));
+        self.pins.unpin(&tc_pin(interface));
     }
 
     /// Detaches XDP: no more SYNs are counted or answered.
@@ -109,7 +115,7 @@ impl DataPath {
         }
         let failed = |error: &dyn std::error::Error| DataPathError::AttachTc {
             interface: interface.to_owned(),
-            reason: last_lines(error),
+            reason: one_line(error),
         };
         let earlier = self.pins.link(&name);
         let pins = self.pins.clone();
@@ -138,7 +144,10 @@ impl DataPath {
         pins.pin(link, &name).map(Some)
     }
 
-    #[allow(clippy::type_complexity, reason = "one private caller takes it apart at once")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "one private caller takes it apart at once"
+    )]
     fn attach_xdp(
         &mut self,
         interface: &str,
@@ -196,7 +205,7 @@ fn pin_xdp(
 ) -> Result<PinnedLink, DataPathError> {
     let failed = |error: &dyn std::error::Error| DataPathError::Attach {
         interface: interface.to_owned(),
-        native: last_lines(error),
+        native: one_line(error),
         generic: "not tried".to_owned(),
         advice: String::new(),
     };
@@ -234,7 +243,7 @@ fn busy(interface: &str, id: u32) -> DataPathError {
 }
 
 fn attach_reason(error: &ProgramError) -> String {
-    last_lines(error)
+    one_line(error)
 }
 
 /// What usually helps.

@@ -53,7 +53,8 @@ impl Control {
     /// # Errors
     /// When the kernel refuses to run the program.
     pub fn mark_connection(&self, flow: Flow) -> Result<(), DataPathError> {
-        self.run(Command::flow(Operation::MarkConnection, flow, 0)).map(|_| ())
+        self.run(Command::flow(Operation::MarkConnection, flow, 0))
+            .map(|_| ())
     }
 
     /// Changes the state of a service.
@@ -61,7 +62,13 @@ impl Control {
     /// # Errors
     /// When the kernel refuses to run the program.
     pub fn set_state(&self, slot: u32, state: State, now_ns: u64) -> Result<(), DataPathError> {
-        self.run(Command::service(Operation::SetState, slot, state as u32, now_ns)).map(|_| ())
+        self.run(Command::service(
+            Operation::SetState,
+            slot,
+            state as u32,
+            now_ns,
+        ))
+        .map(|_| ())
     }
 
     /// Stops validating cookies of a service that does not protect.
@@ -69,15 +76,19 @@ impl Control {
     /// # Errors
     /// When the kernel refuses to run the program.
     pub fn stop_validating(&self, slot: u32) -> Result<(), DataPathError> {
-        self.run(Command::service(Operation::StopValidating, slot, 0, 0)).map(|_| ())
+        self.run(Command::service(Operation::StopValidating, slot, 0, 0))
+            .map(|_| ())
     }
 
     fn run(&self, command: Command) -> Result<bool, DataPathError> {
         let bytes = command.to_bytes();
-        let options = TestRunOptions { data_in: Some(&bytes), ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(&bytes),
+            ..TestRunOptions::default()
+        };
         self.program
             .test_run(options)
             .map(|result| result.return_value == 1)
-            .map_err(|error| DataPathError::Control(super::error::last_lines(&error)))
+            .map_err(|error| DataPathError::Control(super::error::one_line(&error)))
     }
 }

@@ -7,13 +7,17 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DataPathError {
     /// The process may not load programs.
-    #[error("loading eBPF programs needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON): run syn-guard with sudo or from its systemd unit")]
+    #[error(
+        "loading eBPF programs needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON): run syn-guard with sudo or from its systemd unit"
+    )]
     NotPermitted,
     /// The kernel describes no types.
     #[error("the kernel has no BTF ({path}): syn-guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as all distributions since 2020 have", path = features::BTF_PATH)]
     NoBtf,
     /// The kernel lacks something that even observing needs.
-    #[error("kernel {kernel} is too old: it lacks {missing}, which came with Linux {since}; boot a newer kernel")]
+    #[error(
+        "kernel {kernel} is too old: it lacks {missing}, which came with Linux {since}; boot a newer kernel"
+    )]
     KernelTooOld {
         /// The running kernel.
         kernel: String,
@@ -51,7 +55,9 @@ pub enum DataPathError {
     #[error(transparent)]
     Interface(#[from] crate::kernel::interfaces::InterfaceError),
     /// Another program is there.
-    #[error("{interface} already runs another XDP program ({program}{holder}); nothing was touched: stop that program, or `ip link set dev {interface} xdp off` if nothing owns it")]
+    #[error(
+        "{interface} already runs another XDP program ({program}{holder}); nothing was touched: stop that program, or `ip link set dev {interface} xdp off` if nothing owns it"
+    )]
     InterfaceBusy {
         /// The interface.
         interface: String,
@@ -61,7 +67,9 @@ pub enum DataPathError {
         holder: String,
     },
     /// The interface takes no XDP program.
-    #[error("{interface} takes no XDP program: native mode: {native}; generic mode: {generic}{advice}")]
+    #[error(
+        "{interface} takes no XDP program: native mode: {native}; generic mode: {generic}{advice}"
+    )]
     Attach {
         /// The interface.
         interface: String,
@@ -88,16 +96,17 @@ pub enum DataPathError {
         /// What went wrong.
         source: io::Error,
     },
-    /// The pin directory is on no bpffs.
-    #[error("{path} is on no BPF file system: mount one (`mount -t bpf bpf /sys/fs/bpf`) or name a directory on one with --bpf-dir", path = .0.display())]
+    /// The pin directory is on no bpffs, or is its root.
+    #[error("{path} is no directory below a BPF file system: mount one (`mount -t bpf bpf /sys/fs/bpf`) or name a directory of its own on one with --bpf-dir", path = .0.display())]
     NotBpffs(PathBuf),
 }
 
 use super::features;
 
-/// The last lines of an error with all its causes: verifier output is long,
-/// and what matters stands at its end.
-pub(super) fn last_lines(error: &dyn std::error::Error) -> String {
+/// An error with all its causes, none said twice, in one line: of a long text
+/// (the verifier's) the end, where that stands which matters.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -107,7 +116,10 @@ pub(super) fn last_lines(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let from = lines.len().saturating_sub(8);
     lines.get(from..).unwrap_or_default().join(" | ")
 }

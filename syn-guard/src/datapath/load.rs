@@ -3,7 +3,7 @@
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::error::last_lines;
+use super::error::one_line;
 use super::features::{Engine, Features};
 use super::log::LogLevel;
 use super::maps::Maps;
@@ -51,9 +51,14 @@ impl DataPath {
         let takeover = pins.prepare(OBJECT)?;
         let loaded = Self::load_object(&object, &pins, &features, options);
         match loaded {
-            Ok((ebpf, maps, control)) => {
-                Ok(Self { ebpf, pins, maps, control, features, takeover })
-            }
+            Ok((ebpf, maps, control)) => Ok(Self {
+                ebpf,
+                pins,
+                maps,
+                control,
+                features,
+                takeover,
+            }),
             Err(error) => {
                 if takeover != Takeover::Continued {
                     pins.remove();
@@ -78,7 +83,7 @@ impl DataPath {
             .load(object)
             .map_err(|error| match permission(&error) {
                 true => DataPathError::NotPermitted,
-                false => DataPathError::Maps(last_lines(&error)),
+                false => DataPathError::Maps(one_line(&error)),
             })?;
         let maps = Maps::take(&mut ebpf)?;
         load_xdp(&mut ebpf, XDP)?;
@@ -111,7 +116,10 @@ where
 }
 
 fn refused(program: &'static str, error: &dyn std::error::Error) -> DataPathError {
-    DataPathError::Program { program, reason: last_lines(error) }
+    DataPathError::Program {
+        program,
+        reason: one_line(error),
+    }
 }
 
 /// Whether an error or one of its causes is EPERM.
@@ -133,7 +141,9 @@ fn may_load() -> bool {
     // linux/capability.h.
     const CAP_NET_ADMIN: u64 = 1 << 12;
     const CAP_BPF: u64 = 1 << 39;
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))

@@ -14,7 +14,7 @@ mod pins;
 
 pub use attach::{AttachMode, Attachment};
 pub use control::Control;
-pub use error::DataPathError;
+pub use error::{DataPathError, one_line};
 pub use features::{Engine, Features};
 pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};

@@ -57,24 +57,36 @@ impl PinDirectory {
     /// Makes the directory, and makes sure that what is pinned there has the
     /// layout of the maps in `object`; pins of another version are removed.
     pub(super) fn prepare(&self, object: &[u8]) -> Result<Takeover, DataPathError> {
-        let existed = self.0.exists();
-        let parent = self.0.parent().unwrap_or(Path::new("/"));
-        if !is_bpffs(if existed { &self.0 } else { parent }) {
-            return Err(DataPathError::NotBpffs(self.0.clone()));
-        }
-        if !existed {
+        self.check()?;
+        if !self.0.exists() {
             fs::create_dir(&self.0).map_err(|source| self.error(source))?;
             return Ok(Takeover::Fresh);
         }
         if self.maps_fit(object)? {
             return Ok(Takeover::Continued);
         }
-        let empty = fs::read_dir(&self.0).map_err(|source| self.error(source))?.next().is_none();
+        let empty = fs::read_dir(&self.0)
+            .map_err(|source| self.error(source))?
+            .next()
+            .is_none();
         if empty {
             return Ok(Takeover::Fresh);
         }
-        self.remove_files(|_| true)?;
+        self.remove_files(is_ours)?;
         Ok(Takeover::Replaced)
+    }
+
+    /// Makes sure that the directory is, or may be made, below the root of a
+    /// BPF file system: elsewhere, and in the root itself, there are files of
+    /// others.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(&self) -> Result<(), DataPathError> {
+        match self.0.parent() {
+            Some(parent) if is_bpffs(parent) => Ok(()),
+            _ => Err(DataPathError::NotBpffs(self.0.clone())),
+        }
     }
 
     /// Whether every map of the object is pinned, with its layout.
@@ -86,7 +98,9 @@ impl PinDirectory {
             .iter()
             .filter(|(_, map)| map.pinning() == aya_obj::maps::PinningType::ByName);
         for (name, map) in pinned {
-            let Ok(info) = MapInfo::from_pin(self.0.join(name)) else { return Ok(false) };
+            let Ok(info) = MapInfo::from_pin(self.0.join(name)) else {
+                return Ok(false);
+            };
             // A ring buffer's key and value have no size; per-CPU values are
             // reported as one CPU's.
             let kind = info.map_type().ok().map(|kind| kind as u32);
@@ -113,7 +127,7 @@ impl PinDirectory {
         let path = self.0.join(name);
         link.pin(&path).map_err(|error| DataPathError::Pin {
             path,
-            source: io::Error::other(super::error::last_lines(&error)),
+            source: io::Error::other(super::error::one_line(&error)),
         })
     }
 
@@ -126,11 +140,17 @@ impl PinDirectory {
     /// The interfaces that links are pinned for.
     #[must_use]
     pub fn interfaces(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(&self.0) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(&self.0) else {
+            return Vec::new();
+        };
         entries
             .flatten()
             .filter_map(|entry| {
-                entry.file_name().to_str()?.strip_prefix("xdp-").map(str::to_owned)
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("xdp-")
+                    .map(str::to_owned)
             })
             .collect()
     }
@@ -138,9 +158,8 @@ impl PinDirectory {
     /// Removes the links' pins first, then the maps', then the directory:
     /// whatever is still attached is detached. What is not there is no error.
     pub fn remove(&self) {
-        let is_link = |name: &str| name.starts_with("xdp-") || name.starts_with("tc-");
-        let _ = self.remove_files(|name| is_link(name));
-        let _ = self.remove_files(|_| true);
+        let _ = self.remove_files(is_link);
+        let _ = self.remove_files(is_ours);
         let _ = fs::remove_dir(&self.0);
     }
 
@@ -155,8 +174,20 @@ impl PinDirectory {
     }
 
     fn error(&self, source: io::Error) -> DataPathError {
-        DataPathError::Pin { path: self.0.clone(), source }
+        DataPathError::Pin {
+            path: self.0.clone(),
+            source,
+        }
     }
+}
+
+fn is_link(name: &str) -> bool {
+    name.starts_with("xdp-") || name.starts_with("tc-")
+}
+
+/// Maps are named in capitals, in every version.
+fn is_ours(name: &str) -> bool {
+    is_link(name) || !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// Whether a path is on a BPF file system.

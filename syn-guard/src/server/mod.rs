@@ -15,7 +15,7 @@ mod socket;
 pub use control::serve_control;
 pub use error::ServerError;
 pub use metrics::{bind_metrics, serve_metrics};
-pub use socket::{ControlSocket, bind_control};
+pub use socket::{ControlSocket, bind_control, remove_control};
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,18 @@ pub fn bind_control(path: &Path) -> Result<ControlSocket, ServerError> {
     Ok(ControlSocket { listener, file })
 }
 
+/// Removes what a killed daemon left of its control socket, if anything.
+///
+/// # Errors
+///
+/// When a daemon answers there, or the system refuses.
+pub fn remove_control(path: &Path) -> Result<(), ServerError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => remove_stale(path),
+    }
+}
+
 /// Removes the file of a socket that nobody has open.
 fn remove_stale(path: &Path) -> Result<(), ServerError> {
     let failure = |action| {
