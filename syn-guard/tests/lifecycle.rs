@@ -245,6 +245,17 @@ fn detach_removes_what_a_killed_guard_left() {
     );
     nothing_is_left(&lab, &before);
 
+    // What others pinned is theirs.
+    kill(Guard::start(&lab, &[]).unwrap());
+    let foreign = lab.guard_pins().join("foreign");
+    fs::rename(lab.guard_pins().join("VERDICTS"), &foreign).unwrap();
+    let error = lab.syn_guard_output(&["detach"]).unwrap_err().to_string();
+    assert!(error.contains("look what else is there"), "{error}");
+    assert!(!has_xdp(&lab) && settings(&lab) == before);
+    fs::remove_file(&foreign).unwrap();
+    lab.syn_guard_output(&["detach"]).unwrap();
+    nothing_is_left(&lab, &before);
+
     let mut guard = Guard::start(&lab, &[]).unwrap();
     let refused = lab.syn_guard(&["detach"]).unwrap().output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
