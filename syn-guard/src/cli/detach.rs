@@ -19,12 +19,6 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
     if existed {
         pins.check()?;
         pins.remove();
-        if pins.exists() {
-            anyhow::bail!(
-                "cannot remove all of {}: look what else is there",
-                pins.path().display()
-            );
-        }
     }
     for interface in &interfaces {
         println!("detached from {interface}");
@@ -44,6 +38,12 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
         .any(|outcome| matches!(outcome, Outcome::Failed { .. }))
     {
         anyhow::bail!("not every change could be undone (above)");
+    }
+    if pins.exists() {
+        anyhow::bail!(
+            "not all of {} could be removed: look what else is there",
+            pins.path().display()
+        );
     }
     Ok(())
 }
