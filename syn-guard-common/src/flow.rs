@@ -36,7 +36,11 @@ impl Flow {
             let word = |index: usize| frame.forget(address.0[index] as usize, 0xffff_ffff) as u32;
             Address([word(0), word(1), word(2), word(3)])
         };
-        Self { remote: forget(&self.remote), local: forget(&self.local), ..*self }
+        Self {
+            remote: forget(&self.remote),
+            local: forget(&self.local),
+            ..*self
+        }
     }
 
     /// A fast hash for the filters. Not keyed: who collides two flows on
@@ -106,7 +110,23 @@ mod tests {
             other.local.0[word] ^= 1;
             assert!(hashes.insert(other.hash()), "local word {word}");
         }
-        assert!(hashes.insert(Flow { local_port: 81, ..base }.hash()));
-        assert!(hashes.insert(Flow { remote_port: 5001, ..base }.hash()));
+        assert!(
+            hashes.insert(
+                Flow {
+                    local_port: 81,
+                    ..base
+                }
+                .hash()
+            )
+        );
+        assert!(
+            hashes.insert(
+                Flow {
+                    remote_port: 5001,
+                    ..base
+                }
+                .hash()
+            )
+        );
     }
 }

@@ -11,7 +11,11 @@ const LONGEST_TIMEOUT: u64 = 120;
 #[must_use]
 pub fn half_open_life_ns(synack_retries: u32) -> u64 {
     (0..=synack_retries.min(255))
-        .map(|retry| FIRST_TIMEOUT.checked_shl(retry.min(32)).unwrap_or(LONGEST_TIMEOUT))
+        .map(|retry| {
+            FIRST_TIMEOUT
+                .checked_shl(retry.min(32))
+                .unwrap_or(LONGEST_TIMEOUT)
+        })
         .map(|seconds| seconds.min(LONGEST_TIMEOUT) * 1_000_000_000)
         .sum()
 }

@@ -15,8 +15,13 @@ impl Limits {
     /// that can be told apart, and never 0. Calm is half of that.
     #[must_use]
     pub fn new(backlog: u64, max_half_open: Option<u64>, capacity: u64) -> Self {
-        let on = max_half_open.unwrap_or(backlog / 2).clamp(1, capacity.max(1));
-        Self { on, off: on.div_ceil(2) }
+        let on = max_half_open
+            .unwrap_or(backlog / 2)
+            .clamp(1, capacity.max(1));
+        Self {
+            on,
+            off: on.div_ceil(2),
+        }
     }
 }
 
@@ -37,9 +42,10 @@ impl Load {
     /// would keep it (`life_ns`).
     #[must_use]
     pub fn pressure(&self, life_ns: u64) -> u64 {
-        let kept = u128::from(self.unanswered) * u128::from(life_ns)
-            / u128::from(self.window_ns.max(1));
-        self.half_open.saturating_add(u64::try_from(kept).unwrap_or(u64::MAX))
+        let kept =
+            u128::from(self.unanswered) * u128::from(life_ns) / u128::from(self.window_ns.max(1));
+        self.half_open
+            .saturating_add(u64::try_from(kept).unwrap_or(u64::MAX))
     }
 }
 
@@ -55,7 +61,10 @@ impl Hold {
     /// last for `hold_ns`.
     #[must_use]
     pub const fn new(now_ns: u64, hold_ns: u64) -> Self {
-        Self { hold_ns, last_pressure_ns: now_ns }
+        Self {
+            hold_ns,
+            last_pressure_ns: now_ns,
+        }
     }
 
     /// Takes the pressure of `now_ns`; true when the service may stop
@@ -78,7 +87,10 @@ mod tests {
     #[test]
     fn the_limit_is_half_of_the_backlog_unless_it_is_set() {
         assert_eq!(Limits::new(511, None, 1000), Limits { on: 255, off: 128 });
-        assert_eq!(Limits::new(511, Some(100), 1000), Limits { on: 100, off: 50 });
+        assert_eq!(
+            Limits::new(511, Some(100), 1000),
+            Limits { on: 100, off: 50 }
+        );
         assert_eq!(Limits::new(65_536, None, 1000).on, 1000);
     }
 
@@ -90,9 +102,17 @@ mod tests {
 
     #[test]
     fn three_unanswered_syns_a_second_would_refill_a_queue_of_128() {
-        let load = Load { half_open: 0, unanswered: 15, window_ns: 5 * SECOND };
+        let load = Load {
+            half_open: 0,
+            unanswered: 15,
+            window_ns: 5 * SECOND,
+        };
         assert_eq!(load.pressure(63 * SECOND), 189);
-        let flood = Load { unanswered: u64::MAX, window_ns: 0, half_open: 5 };
+        let flood = Load {
+            unanswered: u64::MAX,
+            window_ns: 0,
+            half_open: 5,
+        };
         assert_eq!(flood.pressure(u64::MAX), u64::MAX);
     }
 

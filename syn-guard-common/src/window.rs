@@ -43,7 +43,11 @@ impl ReceiveBuffer {
     pub fn first_window(&self, mss: u16) -> u16 {
         let mss = u32::from(mss.max(1));
         let space = self.full_space();
-        let whole = if space > mss { space / mss * mss } else { space };
+        let whole = if space > mss {
+            space / mss * mss
+        } else {
+            space
+        };
         whole.min(MAX_WINDOW) as u16
     }
 }
@@ -68,9 +72,27 @@ mod tests {
 
     #[test]
     fn the_scale_comes_from_the_largest_buffer_unless_it_was_set() {
-        assert_eq!(ReceiveBuffer { tcp_rmem_max: 33_554_432, ..DEFAULT }.scale(), 10);
-        let set = ReceiveBuffer { bytes: 65_536, locked: true, ..DEFAULT };
+        assert_eq!(
+            ReceiveBuffer {
+                tcp_rmem_max: 33_554_432,
+                ..DEFAULT
+            }
+            .scale(),
+            10
+        );
+        let set = ReceiveBuffer {
+            bytes: 65_536,
+            locked: true,
+            ..DEFAULT
+        };
         assert_eq!(set.scale(), 0);
-        assert_eq!(ReceiveBuffer { tcp_rmem_max: u32::MAX, ..DEFAULT }.scale(), 14);
+        assert_eq!(
+            ReceiveBuffer {
+                tcp_rmem_max: u32::MAX,
+                ..DEFAULT
+            }
+            .scale(),
+            14
+        );
     }
 }

@@ -28,7 +28,11 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         && context.len() as usize > context.data_end() - context.data()
     {
         // A driver may leave headers outside the linear part.
-        let wanted = if context.len() < HEADERS { context.len() } else { HEADERS };
+        let wanted = if context.len() < HEADERS {
+            context.len()
+        } else {
+            HEADERS
+        };
         context.pull_data(wanted).ok()?;
     }
     let packet = Packet::of_tc(context);
@@ -67,7 +71,10 @@ fn complete(
     terms: &Terms,
     options: &Options,
 ) -> Option<Reason> {
-    let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
+    let key = ListenerKey {
+        address: flow.local,
+        port: u32::from(flow.local_port),
+    };
     let listener = LISTENERS.get_ptr(&key)?;
     // SAFETY: a map value.
     let (our_scale, listener_flags) = unsafe { ((*listener).scale, (*listener).flags) };
@@ -101,7 +108,10 @@ fn complete(
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
     }
-    debug!(context, "the stack refused a cookie's connection: {}", result);
+    debug!(
+        context,
+        "the stack refused a cookie's connection: {}", result
+    );
     count::service(service.slot, |counters| counters.cookies_failed += 1);
     Some(Reason::CookieFailed)
 }

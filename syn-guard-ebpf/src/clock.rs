@@ -16,7 +16,9 @@ pub fn jiffies() -> u64 {
 #[inline(always)]
 pub fn now_ns() -> u64 {
     let jiffies = jiffies();
-    let Some(clock) = CLOCK.get_ptr_mut(0) else { return 0 };
+    let Some(clock) = CLOCK.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: this CPU's own value; a helper without arguments.
     unsafe {
         let clock = &mut *clock;

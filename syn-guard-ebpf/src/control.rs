@@ -53,7 +53,11 @@ fn run(context: &XdpContext) -> Option<u32> {
     } else if operation == Operation::StopValidating as u32 {
         Service::of_slot(slot)?.stop_validating();
     } else {
-        let how = if operation == Operation::Forget as u32 { End::Forgotten } else { End::Expired };
+        let how = if operation == Operation::Forget as u32 {
+            End::Forgotten
+        } else {
+            End::Expired
+        };
         let found = half_open::find(&flow)?;
         if how == End::Expired && found.ends_ns > now_ns {
             return Some(NOTHING);

@@ -5,8 +5,8 @@ use syn_guard_common::abi::{
     JUST_COMPLETED_CELLS, established_cell,
 };
 
-use crate::maps::{CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED};
 use crate::clock::jiffies;
+use crate::maps::{CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED};
 use crate::state;
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
@@ -29,7 +29,9 @@ pub fn mark_connection(hash: u32) {
 /// Whether there may be a socket for this flow.
 #[inline(always)]
 pub fn may_be_connection(hash: u32) -> bool {
-    let Some(cells) = CONNECTION_FILTER.get_ptr(0) else { return true };
+    let Some(cells) = CONNECTION_FILTER.get_ptr(0) else {
+        return true;
+    };
     let cell = hash as usize & (CONNECTION_CELLS - 1);
     // SAFETY: a cell of the map value.
     let cell = unsafe { cells.cast::<u8>().add(cell).read_volatile() };
@@ -50,7 +52,9 @@ pub fn mark_established(hash: u32) {
 /// Whether this flow was found established lately.
 #[inline(always)]
 pub fn is_established(hash: u32) -> bool {
-    let Some(cells) = ESTABLISHED_FILTER.get_ptr(0) else { return false };
+    let Some(cells) = ESTABLISHED_FILTER.get_ptr(0) else {
+        return false;
+    };
     let index = hash as usize & (ESTABLISHED_CELLS - 1);
     // SAFETY: a cell of the map value.
     let cell = unsafe { cells.cast::<u32>().add(index).read_volatile() };
@@ -71,7 +75,9 @@ pub fn count_half_open(hash: u32, change: i64) {
 /// Whether this flow may be half-open.
 #[inline(always)]
 pub fn may_be_half_open(hash: u32) -> bool {
-    let Some(cells) = HALF_OPEN_FILTER.get_ptr(0) else { return true };
+    let Some(cells) = HALF_OPEN_FILTER.get_ptr(0) else {
+        return true;
+    };
     let cell = hash as usize & (HALF_OPEN_CELLS - 1);
     // SAFETY: a cell of the map value.
     unsafe { cells.cast::<u64>().add(cell).read_volatile() != 0 }

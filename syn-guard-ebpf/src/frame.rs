@@ -24,13 +24,23 @@ impl<'a> Packet<'a> {
     /// The frame of an XDP program.
     #[inline(always)]
     pub fn of_xdp(context: &'a XdpContext) -> Self {
-        Self { start: context.data(), end: context.data_end(), context: Context::Xdp(context), nothing: nothing() }
+        Self {
+            start: context.data(),
+            end: context.data_end(),
+            context: Context::Xdp(context),
+            nothing: nothing(),
+        }
     }
 
     /// The frame of a TC program, as far as it is linear.
     #[inline(always)]
     pub fn of_tc(context: &'a TcContext) -> Self {
-        Self { start: context.data(), end: context.data_end(), context: Context::Tc(context), nothing: nothing() }
+        Self {
+            start: context.data(),
+            end: context.data_end(),
+            context: Context::Tc(context),
+            nothing: nothing(),
+        }
     }
 }
 

@@ -53,7 +53,10 @@ fn count_source(
     half_open: u64,
     syns: u64,
 ) {
-    let key = SourceKey { source: flow.remote.source(), slot };
+    let key = SourceKey {
+        source: flow.remote.source(),
+        slot,
+    };
     if let Some(source) = SOURCES.get_ptr_mut(&key) {
         // SAFETY: a map value, counted with atomic adds.
         unsafe {
@@ -64,7 +67,13 @@ fn count_source(
         }
         return;
     }
-    let mut source = Source { half_open: 0, syns, completed: 0, reset: 0, expired: 0 };
+    let mut source = Source {
+        half_open: 0,
+        syns,
+        completed: 0,
+        reset: 0,
+        expired: 0,
+    };
     first(&mut source);
     // Fails when another CPU was first: one SYN goes uncounted.
     let _ = SOURCES.insert(&key, &source, 1);
@@ -95,7 +104,10 @@ pub fn end(flow: &Flow, hash: u32, found: HalfOpen, how: End, now_ns: u64) {
         End::Expired => counters.expired += 1,
         End::Forgotten => {}
     });
-    let key = SourceKey { source: flow.remote.source(), slot: found.slot };
+    let key = SourceKey {
+        source: flow.remote.source(),
+        slot: found.slot,
+    };
     if let Some(source) = SOURCES.get_ptr_mut(&key) {
         // SAFETY: a map value. A source that made room for others and came
         // back starts at 0 and must not go below.

@@ -6,7 +6,10 @@
 #![no_std]
 #![no_main]
 #![allow(missing_docs, reason = "aya's macros wrap the entry points")]
-#![allow(internal_features, reason = "atomic_xadd: BPF targets have no fetch_add")]
+#![allow(
+    internal_features,
+    reason = "atomic_xadd: BPF targets have no fetch_add"
+)]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod ack;

@@ -4,9 +4,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen, JUST_COMPLETED_CELLS, Listener,
-    ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_SERVICES, MAX_SOURCES, REASONS, ServiceConfig,
-    ServiceCounters, ServiceState, Source, SourceKey,
+    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen,
+    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_SERVICES,
+    MAX_SOURCES, REASONS, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey,
 };
 use syn_guard_common::flow::Flow;
 

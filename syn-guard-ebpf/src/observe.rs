@@ -11,7 +11,9 @@ use crate::{clock, count, filters, half_open};
 /// that this SYN is answered already.
 #[inline(always)]
 pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool {
-    let Some(config) = service.config() else { return false };
+    let Some(config) = service.config() else {
+        return false;
+    };
     let slot = service.slot;
     if filters::may_be_half_open(hash)
         && let Some(known) = half_open::find(flow)
@@ -51,14 +53,20 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
 /// a bound. A token bucket.
 #[inline(always)]
 fn within_budget(now_ns: u64) -> bool {
-    let Some(budget) = TRACK_BUDGETS.get_ptr_mut(0) else { return false };
+    let Some(budget) = TRACK_BUDGETS.get_ptr_mut(0) else {
+        return false;
+    };
     let tick = now_ns >> BUDGET_TICK_SHIFT;
     // SAFETY: this CPU's own value.
     let [filled_in, left] = unsafe { &mut *budget };
     let passed = tick.wrapping_sub(*filled_in);
     if passed != 0 {
         // A long time fills it, and must not overflow.
-        let earned = if passed > TRACK_BURST { TRACK_BURST } else { passed * TRACK_BUDGET };
+        let earned = if passed > TRACK_BURST {
+            TRACK_BURST
+        } else {
+            passed * TRACK_BUDGET
+        };
         let sum = *left + earned;
         *left = if sum > TRACK_BURST { TRACK_BURST } else { sum };
         *filled_in = tick;

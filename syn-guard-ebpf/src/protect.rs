@@ -40,7 +40,10 @@ pub fn handle(
     }
     // SAFETY: as above.
     let (gone, probed_at) = unsafe {
-        (addr_of!((*listener).gone).read_volatile(), addr_of!((*listener).probed_at).read_volatile())
+        (
+            addr_of!((*listener).gone).read_volatile(),
+            addr_of!((*listener).probed_at).read_volatile(),
+        )
     };
     let jiffies = clock::jiffies();
     let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;

@@ -20,12 +20,18 @@ pub fn handle(flow: &Flow, hash: u32, tcp: &Tcp) {
     {
         return;
     }
-    let Some(found) = half_open::find(flow) else { return };
+    let Some(found) = half_open::find(flow) else {
+        return;
+    };
     // `tcp_check_req` (Linux 6.18) looks at segments within the window only.
     let ahead = tcp.sequence.wrapping_sub(found.sequence.wrapping_add(1));
     if ahead >= WINDOW {
         return;
     }
-    let how = if tcp.flags & flags::RST != 0 { End::Reset } else { End::Completed };
+    let how = if tcp.flags & flags::RST != 0 {
+        End::Reset
+    } else {
+        End::Completed
+    };
     half_open::end(flow, hash, found, how, clock::now_ns());
 }

@@ -37,7 +37,11 @@ impl Socket {
         let socket = unsafe {
             bpf_skc_lookup_tcp(context, tuple.as_mut_ptr().cast(), size, CURRENT_NETNS, 0)
         };
-        if socket.is_null() { None } else { Some(Self(socket)) }
+        if socket.is_null() {
+            None
+        } else {
+            Some(Self(socket))
+        }
     }
 
     /// Whether it is a listener.
@@ -64,8 +68,14 @@ impl Socket {
 /// What the stack has for a flow.
 #[inline(always)]
 pub fn known(context: *mut c_void, flow: &Flow) -> Known {
-    let Some(socket) = Socket::find(context, flow) else { return Known::Nothing };
-    let known = if socket.is_listener() { Known::Listener } else { Known::Connection };
+    let Some(socket) = Socket::find(context, flow) else {
+        return Known::Nothing;
+    };
+    let known = if socket.is_listener() {
+        Known::Listener
+    } else {
+        Known::Connection
+    };
     socket.release();
     known
 }
@@ -83,8 +93,8 @@ fn tuple(flow: &Flow) -> ([u32; 9], u32) {
     } else {
         (
             [
-                remote[0], remote[1], remote[2], remote[3], local[0], local[1], local[2],
-                local[3], ports,
+                remote[0], remote[1], remote[2], remote[3], local[0], local[1], local[2], local[3],
+                ports,
             ],
             IPV6_TUPLE,
         )

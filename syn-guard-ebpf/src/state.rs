@@ -48,7 +48,10 @@ impl Service {
     /// The service of a slot.
     #[inline(always)]
     pub fn of_slot(slot: u32) -> Option<Self> {
-        Some(Self { slot, state: SERVICE_STATE.get_ptr_mut(slot)? })
+        Some(Self {
+            slot,
+            state: SERVICE_STATE.get_ptr_mut(slot)?,
+        })
     }
 
     /// What the controller says of it.

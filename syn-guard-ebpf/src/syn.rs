@@ -18,9 +18,15 @@ pub fn handle(context: &XdpContext) -> Reason {
         Err(NotASegment::NotTcp) => return Reason::NotTcp,
         Err(NotASegment::Unknown) => return Reason::Unknown,
     };
-    let Some(tcp) = headers.read_tcp(&packet) else { return Reason::Unknown };
-    let Some(service) = Service::of_port(tcp.destination) else { return Reason::NotGuarded };
-    let Some(flow) = headers.read_flow(&packet, &tcp) else { return Reason::Unknown };
+    let Some(tcp) = headers.read_tcp(&packet) else {
+        return Reason::Unknown;
+    };
+    let Some(service) = Service::of_port(tcp.destination) else {
+        return Reason::NotGuarded;
+    };
+    let Some(flow) = headers.read_flow(&packet, &tcp) else {
+        return Reason::Unknown;
+    };
     let hash = flow.hash();
     if tcp.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) != flags::SYN {
         segment::handle(&flow, hash, &tcp);
@@ -29,14 +35,22 @@ pub fn handle(context: &XdpContext) -> Reason {
     // All kinds of frames join here: the verifier follows what comes only once.
     let headers = headers.forget(&packet);
     let flow = flow.forget(&packet);
-    let tcp = Tcp { length: packet.forget(tcp.length, 63), ..tcp };
+    let tcp = Tcp {
+        length: packet.forget(tcp.length, 63),
+        ..tcp
+    };
     let state = service.state();
     if state == State::Off {
         return Reason::NotGuarded;
     }
     count::service(service.slot, |counters| counters.syns += 1);
-    let key = ListenerKey { address: flow.local, port: u32::from(flow.local_port) };
-    let Some(listener) = LISTENERS.get_ptr_mut(&key) else { return Reason::NoListener };
+    let key = ListenerKey {
+        address: flow.local,
+        port: u32::from(flow.local_port),
+    };
+    let Some(listener) = LISTENERS.get_ptr_mut(&key) else {
+        return Reason::NoListener;
+    };
     let listener: *mut Listener = listener;
     if state == State::Protecting || observe::handle(&service, &flow, hash, tcp.sequence) {
         return protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);

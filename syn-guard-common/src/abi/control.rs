@@ -51,13 +51,25 @@ impl Command {
     /// A command about a connection.
     #[must_use]
     pub const fn flow(operation: Operation, flow: Flow, now_ns: u64) -> Self {
-        Self { operation, slot: 0, value: 0, flow, now_ns }
+        Self {
+            operation,
+            slot: 0,
+            value: 0,
+            flow,
+            now_ns,
+        }
     }
 
     /// A command about a service.
     #[must_use]
     pub fn service(operation: Operation, slot: u32, value: u32, now_ns: u64) -> Self {
-        Self { operation, slot, value, flow: Flow::default(), now_ns }
+        Self {
+            operation,
+            slot,
+            value,
+            flow: Flow::default(),
+            now_ns,
+        }
     }
 
     /// The command as the control program reads it.

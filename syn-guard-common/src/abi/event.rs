@@ -33,7 +33,11 @@ impl Event {
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; size_of::<Self>()] = bytes.try_into().ok()?;
         let words = bytes.as_chunks::<8>().0;
-        let word = |index: usize| words.get(index).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let word = |index: usize| {
+            words
+                .get(index)
+                .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
         let halves = word(3).to_ne_bytes();
         let [a, b, c, d, e, f, g, h] = halves;
         Some(Self {

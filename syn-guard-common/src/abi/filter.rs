@@ -21,10 +21,16 @@ pub const JUST_COMPLETED_CELLS: u32 = 64;
 /// A connection may be remembered by the kernel for `TCP_TIMEWAIT_LEN` (60 s)
 /// after its last packet: 32 ticks of 2,048 jiffies are 63.5 to 65.5 s at
 /// HZ=1000, 254 to 262 s at HZ=250.
-pub const CONNECTION_AGE: Age = Age { shift: 11, ticks: 32 };
+pub const CONNECTION_AGE: Age = Age {
+    shift: 11,
+    ticks: 32,
+};
 /// An established connection is looked up again after a while: 4 ticks of
 /// 1,024 jiffies are 4 to 5 s at HZ=1000, 16 to 20 s at HZ=250.
-pub const ESTABLISHED_AGE: Age = Age { shift: 10, ticks: 4 };
+pub const ESTABLISHED_AGE: Age = Age {
+    shift: 10,
+    ticks: 4,
+};
 
 /// The cell of an established flow: the part of its hash that is not the
 /// index, and the mark of now.

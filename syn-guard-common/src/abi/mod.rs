@@ -12,9 +12,7 @@ mod tracking;
 mod verdict;
 
 pub use control::{Command, Operation};
-pub use counters::{
-    HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket,
-};
+pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket};
 pub use event::Event;
 pub use filter::{
     Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,

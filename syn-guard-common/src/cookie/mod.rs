@@ -33,7 +33,11 @@ pub const fn epoch(now_ns: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn epoch_of(cookie: u32, now: u64) -> u64 {
-    if (cookie >> 3) as u64 & 1 == now & 1 { now } else { now.wrapping_sub(1) }
+    if (cookie >> 3) as u64 & 1 == now & 1 {
+        now
+    } else {
+        now.wrapping_sub(1)
+    }
 }
 
 /// The cookie for a SYN.
@@ -89,8 +93,14 @@ pub fn check(
     echo: u32,
 ) -> Option<Terms> {
     let class = cookie & (terms::CLASSES - 1);
-    let expected =
-        make(key, flow, sequence, epoch_of(cookie, now), class, timestamps);
+    let expected = make(
+        key,
+        flow,
+        sequence,
+        epoch_of(cookie, now),
+        class,
+        timestamps,
+    );
     if expected != cookie {
         return None;
     }
@@ -108,7 +118,11 @@ pub fn check(
 pub fn timestamp(terms: &Terms, now_ns: u64) -> u32 {
     let now = (now_ns / 1_000_000) as u32;
     let value = (now & !terms::OPTION_BITS) | terms.option_bits();
-    if value > now { value.wrapping_sub(terms::OPTION_BITS + 1) } else { value }
+    if value > now {
+        value.wrapping_sub(terms::OPTION_BITS + 1)
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]
@@ -124,10 +138,14 @@ mod tests {
     fn flows() -> [Flow; 2] {
         ["10.1.2.3", "2001:db8::7"].map(|remote| Flow {
             remote: remote.parse::<IpAddr>().unwrap().into(),
-            local: if remote.contains(':') { "2001:db8::1" } else { "198.18.0.1" }
-                .parse::<IpAddr>()
-                .unwrap()
-                .into(),
+            local: if remote.contains(':') {
+                "2001:db8::1"
+            } else {
+                "198.18.0.1"
+            }
+            .parse::<IpAddr>()
+            .unwrap()
+            .into(),
             remote_port: 40_000,
             local_port: 80,
         })
@@ -176,22 +194,54 @@ mod tests {
             assert!(good(&KEY, &flow, 1000, cookie, false));
             assert!(!good(&Key { k0: 1, k1: 3 }, &flow, 1000, cookie, false));
             assert!(!good(&KEY, &flow, 1001, cookie, false));
-            assert!(!good(&KEY, &flow, 1000, cookie, true), "another kind of class");
-            assert!(!good(&KEY, &Flow { remote_port: 40_001, ..flow }, 1000, cookie, false));
-            assert!(!good(&KEY, &Flow { local_port: 81, ..flow }, 1000, cookie, false));
+            assert!(
+                !good(&KEY, &flow, 1000, cookie, true),
+                "another kind of class"
+            );
+            assert!(!good(
+                &KEY,
+                &Flow {
+                    remote_port: 40_001,
+                    ..flow
+                },
+                1000,
+                cookie,
+                false
+            ));
+            assert!(!good(
+                &KEY,
+                &Flow {
+                    local_port: 81,
+                    ..flow
+                },
+                1000,
+                cookie,
+                false
+            ));
             for bit in 0..32 {
-                assert!(!good(&KEY, &flow, 1000, cookie ^ (1 << bit), false), "bit {bit}");
+                assert!(
+                    !good(&KEY, &flow, 1000, cookie ^ (1 << bit), false),
+                    "bit {bit}"
+                );
             }
         }
     }
 
     #[test]
     fn a_timestamp_is_never_ahead_of_the_clock_and_never_far_behind() {
-        let offer = Options { found: 7, mss: 1460, scale: 7, ..Options::default() };
+        let offer = Options {
+            found: 7,
+            mss: 1460,
+            scale: 7,
+            ..Options::default()
+        };
         let (terms, _) = Terms::grant(&offer, true, ALL);
         for ms in (100..10_000_u64).chain(1_000_000..1_000_100) {
             let value = timestamp(&terms, ms * 1_000_000 + 999_999);
-            assert!(u64::from(value) <= ms && u64::from(value) + 64 > ms, "{ms} {value}");
+            assert!(
+                u64::from(value) <= ms && u64::from(value) + 64 > ms,
+                "{ms} {value}"
+            );
         }
     }
 }

@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn agrees_with_the_siphasher_crate() {
-        let key = Key { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
+        let key = Key {
+            k0: 0x0706_0504_0302_0100,
+            k1: 0x0f0e_0d0c_0b0a_0908,
+        };
         let reference = |words: &[u64]| {
             let mut hasher = siphasher::sip::SipHasher13::new_with_keys(key.k0, key.k1);
             words.iter().for_each(|word| hasher.write_u64(*word));

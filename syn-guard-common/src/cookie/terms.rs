@@ -75,8 +75,18 @@ impl Terms {
                 class += u32::from(mss >= bound);
             }
             let class = class.saturating_sub(1);
-            let ecn = if ecn && listener & listener_flags::ECN != 0 { ECN } else { 0 };
-            return (Self { mss: class_mss(class), bits: scale | sack | ecn | TIMESTAMPS }, class);
+            let ecn = if ecn && listener & listener_flags::ECN != 0 {
+                ECN
+            } else {
+                0
+            };
+            return (
+                Self {
+                    mss: class_mss(class),
+                    bits: scale | sack | ecn | TIMESTAMPS,
+                },
+                class,
+            );
         }
         let large = u32::from(mss >= 1220) + u32::from(mss >= 1440);
         let class = if large == 0 {
@@ -112,7 +122,10 @@ impl Terms {
     /// The terms of a class and of the option bits of an echoed timestamp.
     #[inline(always)]
     pub(super) const fn with_timestamps(class: u32, bits: u32) -> Self {
-        Self { mss: class_mss(class), bits: (bits & OPTION_BITS) | TIMESTAMPS }
+        Self {
+            mss: class_mss(class),
+            bits: (bits & OPTION_BITS) | TIMESTAMPS,
+        }
     }
 
     /// The option bits of the SYN-ACK's timestamp.
@@ -150,7 +163,11 @@ impl Terms {
     #[inline(always)]
     #[must_use]
     pub const fn scale(&self) -> u8 {
-        if self.scaling() { (self.bits & SCALE_BITS) as u8 } else { 0 }
+        if self.scaling() {
+            (self.bits & SCALE_BITS) as u8
+        } else {
+            0
+        }
     }
 
     /// Selective acknowledgements.
@@ -223,11 +240,17 @@ mod tests {
 
     #[test]
     fn nothing_granted_exceeds_the_offer_or_the_listener() {
-        for mss in [0, 100, 536, 1219, 1220, 1439, 1440, 1459, 1460, 8960, 65_535] {
+        for mss in [
+            0, 100, 536, 1219, 1220, 1439, 1440, 1459, 1460, 8960, 65_535,
+        ] {
             for scale in [0, 7, 8, 14, 200] {
                 for bits in 0..256_u32 {
-                    let offer =
-                        Options { found: bits & 7, mss, scale, ..Options::default() };
+                    let offer = Options {
+                        found: bits & 7,
+                        mss,
+                        scale,
+                        ..Options::default()
+                    };
                     let (ecn, listener) = (bits & 8 != 0, bits >> 4);
                     let (terms, class) = Terms::grant(&offer, ecn, listener);
                     assert!(class < CLASSES);

@@ -45,7 +45,11 @@ mod tests {
         // RFC 1071 section 3: 00 01 f2 03 f4 f5 f6 f7 sums to ddf2.
         let sum = Sum::default().add(0x0001_f203).add(0xf4f5_f6f7);
         assert_eq!(sum.finish(), !0xddf2);
-        let halves = Sum::default().add(0x0001).add(0xf203).add(0xf4f5).add(0xf6f7);
+        let halves = Sum::default()
+            .add(0x0001)
+            .add(0xf203)
+            .add(0xf4f5)
+            .add(0xf6f7);
         assert_eq!(halves.finish(), sum.finish());
     }
 

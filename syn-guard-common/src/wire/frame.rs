@@ -42,7 +42,10 @@ impl<const N: usize> Chunk<'_, N> {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(start: *const u8) -> Self {
-        Self { start, frame: PhantomData }
+        Self {
+            start,
+            frame: PhantomData,
+        }
     }
 
     /// The byte at `I`.
@@ -93,7 +96,10 @@ impl<const N: usize> ChunkMut<'_, N> {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(start: *mut u8) -> Self {
-        Self { start, frame: PhantomData }
+        Self {
+            start,
+            frame: PhantomData,
+        }
     }
 
     /// The same bytes, to be read.
@@ -145,7 +151,11 @@ unsafe fn load<T>(from: *const T) -> T {
     // the machines where the verifier lets a packet be read by whole words
     // they may stand anywhere, and `read_unaligned` would become single bytes.
     unsafe {
-        if cfg!(target_arch = "bpf") { from.read_volatile() } else { from.read_unaligned() }
+        if cfg!(target_arch = "bpf") {
+            from.read_volatile()
+        } else {
+            from.read_unaligned()
+        }
     }
 }
 
@@ -157,7 +167,11 @@ unsafe fn load<T>(from: *const T) -> T {
 unsafe fn store<T>(to: *mut T, value: T) {
     // SAFETY: writable by the caller's word; whole words as in `load`.
     unsafe {
-        if cfg!(target_arch = "bpf") { to.write_volatile(value) } else { to.write_unaligned(value) }
+        if cfg!(target_arch = "bpf") {
+            to.write_volatile(value)
+        } else {
+            to.write_unaligned(value)
+        }
     }
 }
 

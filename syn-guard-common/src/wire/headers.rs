@@ -163,7 +163,12 @@ impl Headers {
         if self.ipv6 && (remote.is_ipv4() || local.is_ipv4()) {
             return None;
         }
-        Some(Flow { remote, local, remote_port: tcp.source, local_port: tcp.destination })
+        Some(Flow {
+            remote,
+            local,
+            remote_port: tcp.source,
+            local_port: tcp.destination,
+        })
     }
 }
 
@@ -184,15 +189,15 @@ fn ipv4<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
     let total = usize::from(header.u16::<2>());
     // More fragments, or not the first one (RFC 791 section 3.1).
     let fragment = header.u16::<6>() & 0x3fff != 0;
-    if first >> 4 != 4
-        || length < IPV4
-        || fragment
-        || total < length
-        || !frame.holds(ip + total)
-    {
+    if first >> 4 != 4 || length < IPV4 || fragment || total < length || !frame.holds(ip + total) {
         return Err(NotASegment::Unknown);
     }
-    Ok(Headers { ip, tcp: ip + length, ipv6: false, segment_length: total - length })
+    Ok(Headers {
+        ip,
+        tcp: ip + length,
+        ipv6: false,
+        segment_length: total - length,
+    })
 }
 
 #[inline(always)]
@@ -206,7 +211,9 @@ fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
     let mut skipped = 0;
     if next != TCP {
         for _ in 0..MAX_EXTENSIONS {
-            let Some(length) = extension(frame, ip + IPV6 + skipped, next)? else { break };
+            let Some(length) = extension(frame, ip + IPV6 + skipped, next)? else {
+                break;
+            };
             next = frame.forget(usize::from(length.0), 0xff) as u8;
             skipped = frame.forget(skipped + length.1, 0x3fff);
         }
@@ -238,13 +245,176 @@ fn extension<F: Frame>(
     match kind {
         0 | 43 | 60 => {
             let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
-            Ok(Some((header.u8::<0>(), (usize::from(header.u8::<1>()) + 1) * 8)))
+            Ok(Some((
+                header.u8::<0>(),
+                (usize::from(header.u8::<1>()) + 1) * 8,
+            )))
         }
         51 => {
             let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
-            Ok(Some((header.u8::<0>(), (usize::from(header.u8::<1>()) + 2) * 4)))
+            Ok(Some((
+                header.u8::<0>(),
+                (usize::from(header.u8::<1>()) + 2) * 4,
+            )))
         }
         44 => Err(NotASegment::Unknown),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Slice;
+    use super::*;
+    use core::net::IpAddr;
+    use etherparse::PacketBuilder;
+
+    fn syn(tags: usize, ip_options: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ip(etherparse::IpHeaders::Ipv4(
+                {
+                    let mut header = etherparse::Ipv4Header::new(
+                        0,
+                        64,
+                        etherparse::IpNumber::TCP,
+                        [10, 1, 2, 3],
+                        [198, 18, 0, 1],
+                    )
+                    .unwrap();
+                    header.options = ip_options.try_into().unwrap();
+                    header
+                },
+                Default::default(),
+            ))
+            .tcp(40_000, 80, 7, 100)
+            .syn()
+            .write(&mut frame, &[])
+            .unwrap();
+        for _ in 0..tags {
+            frame.splice(12..12, [0x81, 0, 0, 5]);
+        }
+        frame
+    }
+
+    fn ipv6_syn(extensions: &[u8], first: u8) -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv6([0x20; 16], [0x30; 16], 64)
+            .tcp(40_000, 80, 7, 100)
+            .syn()
+            .write(&mut frame, &[])
+            .unwrap();
+        frame.splice(54..54, extensions.iter().copied());
+        frame[20] = first;
+        let payload = u16::try_from(frame.len() - 54).unwrap();
+        frame[18..20].copy_from_slice(&payload.to_be_bytes());
+        frame
+    }
+
+    fn read(frame: &[u8]) -> Result<(Headers, Tcp, Flow), NotASegment> {
+        let frame = Slice(frame);
+        let headers = Headers::find(&frame)?;
+        let tcp = headers.read_tcp(&frame).ok_or(NotASegment::Unknown)?;
+        let flow = headers
+            .read_flow(&frame, &tcp)
+            .ok_or(NotASegment::Unknown)?;
+        Ok((headers, tcp, flow))
+    }
+
+    #[test]
+    fn a_syn_is_found_behind_tags_and_ip_options() {
+        for (tags, options) in [(0, 0), (1, 0), (2, 0), (0, 4), (2, 40)] {
+            let (headers, tcp, flow) = read(&syn(tags, &vec![1; options])).unwrap();
+            assert_eq!(headers.ip, 14 + 4 * tags);
+            assert_eq!(headers.tcp, headers.ip + 20 + options);
+            assert_eq!((tcp.source, tcp.destination, tcp.sequence), (40_000, 80, 7));
+            assert_eq!((tcp.flags, tcp.length), (flags::SYN, 20));
+            assert_eq!(IpAddr::from(flow.remote), IpAddr::from([10, 1, 2, 3]));
+            assert_eq!(IpAddr::from(flow.local), IpAddr::from([198, 18, 0, 1]));
+        }
+        assert_eq!(read(&syn(3, &[])), Err(NotASegment::Unknown), "three tags");
+    }
+
+    #[test]
+    fn a_syn_is_found_behind_ipv6_extension_headers() {
+        let hop_by_hop = [43, 0, 1, 4, 0, 0, 0, 0];
+        let routing = [51, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let authentication = [6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let all = [&hop_by_hop[..], &routing, &authentication].concat();
+        let (headers, tcp, flow) = read(&ipv6_syn(&all, 0)).unwrap();
+        assert_eq!((headers.tcp, headers.segment_length), (54 + all.len(), 20));
+        assert_eq!((tcp.destination, tcp.flags), (80, flags::SYN));
+        assert_eq!(IpAddr::from(flow.remote), IpAddr::from([0x20; 16]));
+        let (headers, ..) = read(&ipv6_syn(&[], 6)).unwrap();
+        assert_eq!(headers.tcp, 54);
+    }
+
+    #[test]
+    fn what_is_no_whole_segment_is_told_apart() {
+        assert_eq!(
+            read(&ipv6_syn(&[6, 0, 0, 1, 0, 0, 0, 0], 44)),
+            Err(NotASegment::Unknown)
+        );
+        assert_eq!(read(&ipv6_syn(&[], 17)), Err(NotASegment::NotTcp));
+        let mut arp = syn(0, &[]);
+        arp[12..14].copy_from_slice(&[8, 6]);
+        assert_eq!(read(&arp), Err(NotASegment::NotTcp));
+        let mut fragment = syn(0, &[]);
+        fragment[20] = 0x20;
+        assert_eq!(read(&fragment), Err(NotASegment::Unknown));
+        let mut udp = syn(0, &[]);
+        udp[23] = 17;
+        assert_eq!(read(&udp), Err(NotASegment::NotTcp));
+        let mut offset = syn(0, &[]);
+        offset[46] = 0x40;
+        assert_eq!(
+            read(&offset),
+            Err(NotASegment::Unknown),
+            "a TCP header of 16 bytes"
+        );
+        let whole = syn(0, &[]);
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_on_the_wire_is_not_ipv4() {
+        let mut frame = ipv6_syn(&[], 6);
+        frame[22..38].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]);
+        assert_eq!(read(&frame), Err(NotASegment::Unknown));
+    }
+
+    #[test]
+    fn no_frame_reads_out_of_bounds() {
+        // A xorshift generator: the same frames in every run.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let seeds = [
+            syn(0, &[]),
+            syn(2, &[1; 8]),
+            ipv6_syn(&[6, 0, 1, 4, 0, 0, 0, 0], 0),
+        ];
+        let mut found = 0;
+        for round in 0..200_000 {
+            let mut frame = seeds[round % seeds.len()].clone();
+            for _ in 0..random() % 4 {
+                let at = random() as usize % frame.len();
+                frame[at] = random() as u8;
+            }
+            frame.truncate(random() as usize % (frame.len() * 4));
+            if let Ok((headers, tcp, _)) = read(&frame) {
+                found += 1;
+                assert!(headers.tcp + tcp.length <= frame.len());
+                super::super::options::read_options(&Slice(&frame[..]), &headers, &tcp);
+            }
+        }
+        assert!(found > 10_000, "{found}");
     }
 }

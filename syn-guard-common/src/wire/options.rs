@@ -93,28 +93,38 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
         if at >= length {
             break;
         }
-        let Some(kind) = frame.chunk::<1>(start + at) else { break };
+        let Some(kind) = frame.chunk::<1>(start + at) else {
+            break;
+        };
         let kind = kind.u8::<0>();
         if kind == NOP {
             at += 1;
             continue;
         }
-        let Some(option) = frame.chunk::<2>(start + at) else { break };
+        let Some(option) = frame.chunk::<2>(start + at) else {
+            break;
+        };
         let size = usize::from(option.u8::<1>());
         if kind == END || size < 2 || at + size > length {
             break;
         }
         if kind == MSS && size == 4 {
-            let Some(option) = frame.chunk::<4>(start + at) else { break };
+            let Some(option) = frame.chunk::<4>(start + at) else {
+                break;
+            };
             mss = usize::from(option.u16::<2>());
         } else if kind == SCALE && size == 3 {
-            let Some(option) = frame.chunk::<3>(start + at) else { break };
+            let Some(option) = frame.chunk::<3>(start + at) else {
+                break;
+            };
             scale = usize::from(option.u8::<2>());
             found |= found::SCALE as usize;
         } else if kind == SACK_PERMITTED && size == 2 {
             found |= found::SACK as usize;
         } else if kind == TIMESTAMPS && size == 10 {
-            let Some(option) = frame.chunk::<10>(start + at) else { break };
+            let Some(option) = frame.chunk::<10>(start + at) else {
+                break;
+            };
             value = option.u32::<2>() as usize;
             echo = option.u32::<6>() as usize;
             found |= found::TIMESTAMPS as usize;
@@ -139,7 +149,12 @@ mod tests {
         let mut frame = [0; 60];
         frame[TCP_HEADER..TCP_HEADER + options.len()].copy_from_slice(options);
         let length = TCP_HEADER + options.len();
-        let headers = Headers { ip: 0, tcp: 0, ipv6: false, segment_length: length };
+        let headers = Headers {
+            ip: 0,
+            tcp: 0,
+            ipv6: false,
+            segment_length: length,
+        };
         let tcp = Tcp {
             source: 0,
             destination: 0,
@@ -151,8 +166,9 @@ mod tests {
         read_options(&Slice(&frame[..length]), &headers, &tcp)
     }
 
-    const LINUX: [u8; 20] =
-        [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 10];
+    const LINUX: [u8; 20] = [
+        2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 10,
+    ];
 
     #[test]
     fn linux_and_windows_orders_are_read() {
@@ -174,21 +190,32 @@ mod tests {
         };
         assert_eq!(read(&windows), expected);
         let ack = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
-        let expected =
-            Options { found: found::TIMESTAMPS, value: 1, echo: 2, ..Options::default() };
+        let expected = Options {
+            found: found::TIMESTAMPS,
+            value: 1,
+            echo: 2,
+            ..Options::default()
+        };
         assert_eq!(read(&ack), expected);
     }
 
     #[test]
     fn unknown_options_change_nothing() {
         let options = [30, 4, 0, 0, 2, 4, 1, 0, 254, 6, 1, 2, 3, 4, 4, 2];
-        let expected = Options { found: found::SACK, mss: 256, ..Options::default() };
+        let expected = Options {
+            found: found::SACK,
+            mss: 256,
+            ..Options::default()
+        };
         assert_eq!(read(&options), expected);
     }
 
     #[test]
     fn reading_ends_at_the_first_broken_option() {
-        let only_mss = Options { mss: 256, ..Options::default() };
+        let only_mss = Options {
+            mss: 256,
+            ..Options::default()
+        };
         assert_eq!(read(&[2, 4, 1, 0, 3, 0, 4, 2]), only_mss);
         assert_eq!(read(&[2, 4, 1, 0, 3, 9, 4, 2]), only_mss);
         assert_eq!(read(&[2, 4, 1, 0, 0, 4, 2, 4]), only_mss);

@@ -98,8 +98,7 @@ impl SynAck {
     ) -> Option<()> {
         let length = self.tcp_length() as u32;
         let ecn = if self.ecn { u32::from(flags::ECE) } else { 0 };
-        let offset_and_flags =
-            ((length / 4) << 12) | u32::from(flags::SYN | flags::ACK) | ecn;
+        let offset_and_flags = ((length / 4) << 12) | u32::from(flags::SYN | flags::ACK) | ecn;
         let acknowledgement = tcp.sequence.wrapping_add(1);
         // The ffff of a mapped IPv4 address is no part of its pseudo-header,
         // and is 0 in this arithmetic; so are the words that are not used.
@@ -186,7 +185,11 @@ fn options(
     words[0] = 0x0204_0000 | u32::from(listener.mss);
     let mut count = 1;
     if terms.timestamps() {
-        words[1] = if terms.sack() { 0x0402_080a } else { 0x0101_080a };
+        words[1] = if terms.sack() {
+            0x0402_080a
+        } else {
+            0x0101_080a
+        };
         words[2] = value;
         words[3] = echo;
         count = 4;
@@ -265,4 +268,174 @@ fn write_options<F: FrameMut>(
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Slice;
+    use super::super::options::{Options, found, read_options};
+    use super::*;
+    use crate::abi::listener_flags;
+    use etherparse::{
+        NetHeaders, PacketBuilder, PacketHeaders, TcpOptionElement as Element, TransportHeader,
+    };
+
+    const LISTENER: Listener = Listener {
+        probed_at: 0,
+        slot: 0,
+        flags: listener_flags::TIMESTAMPS
+            | listener_flags::SACK
+            | listener_flags::WINDOW_SCALING
+            | listener_flags::ECN,
+        gone: 0,
+        mss: 1440,
+        window: 64_240,
+        window_with_timestamps: 65_160,
+        scale: 7,
+        ttl: 63,
+        reserved: 0,
+    };
+
+    fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let ethernet = PacketBuilder::ethernet2([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]);
+        let ip = if ipv6 {
+            ethernet.ipv6([0x20; 16], [0x30; 16], 64)
+        } else {
+            ethernet.ipv4([10, 1, 2, 3], [198, 18, 0, 1], 64)
+        };
+        ip.tcp(40_000, 80, u32::MAX, 100)
+            .syn()
+            .options(options)
+            .unwrap()
+            .write(&mut frame, &[])
+            .unwrap();
+        for _ in 0..tags {
+            frame.splice(12..12, [0x81, 0, 0, 5]);
+        }
+        frame
+    }
+
+    /// The answer to a SYN, and what it says.
+    fn answer(frame: &[u8], ecn: bool) -> (Vec<u8>, Terms) {
+        let (headers, tcp, flow, options, syn_ack, terms);
+        {
+            let frame = Slice(frame);
+            headers = Headers::find(&frame).unwrap();
+            tcp = headers.read_tcp(&frame).unwrap();
+            flow = headers.read_flow(&frame, &tcp).unwrap();
+            options = read_options(&frame, &headers, &tcp);
+            terms = Terms::grant(&options, ecn, LISTENER.flags).0;
+            syn_ack = SynAck::new(&frame, &terms, &LISTENER, 0xdead_beef, 77, options.value);
+        }
+        let mut answer = frame.to_vec();
+        answer.resize(syn_ack.frame_length(&headers, &flow), 0xaa);
+        syn_ack
+            .write(&mut Slice(&mut answer[..]), &headers, &flow, &tcp)
+            .unwrap();
+        (answer, terms)
+    }
+
+    #[test]
+    fn the_answer_is_well_formed_and_says_what_it_was_told() {
+        use Element::{
+            MaximumSegmentSize, Noop, SelectiveAcknowledgementPermitted, Timestamp, WindowScale,
+        };
+        for ipv6 in [false, true] {
+            for bits in 0..16_u32 {
+                let mut options = Vec::new();
+                let mut expected = vec![MaximumSegmentSize(1440)];
+                if bits & 1 != 0 {
+                    options.push(MaximumSegmentSize(1460));
+                }
+                let (sack, timestamps, scale) = (bits & 2 != 0, bits & 4 != 0, bits & 8 != 0);
+                if sack {
+                    options.push(SelectiveAcknowledgementPermitted);
+                }
+                if timestamps {
+                    options.push(Timestamp(1234, 0));
+                }
+                if scale {
+                    options.push(WindowScale(8));
+                }
+                let frame = syn(ipv6, (bits % 3) as usize, &options);
+                let (answer, terms) = answer(&frame, true);
+                if timestamps {
+                    let first = if sack {
+                        vec![SelectiveAcknowledgementPermitted]
+                    } else {
+                        vec![Noop, Noop]
+                    };
+                    expected.extend(first);
+                    expected.push(Timestamp(77, 1234));
+                } else if terms.sack() {
+                    expected.extend([Noop, Noop, SelectiveAcknowledgementPermitted]);
+                }
+                if terms.scaling() {
+                    expected.extend([Noop, WindowScale(7)]);
+                }
+
+                let packet = PacketHeaders::from_ethernet_slice(&answer).unwrap();
+                let link = packet.link.unwrap().ethernet2().unwrap();
+                assert_eq!(link.source, [7, 8, 9, 10, 11, 12]);
+                assert_eq!(link.destination, [1, 2, 3, 4, 5, 6]);
+                let Some(TransportHeader::Tcp(tcp)) = packet.transport else {
+                    panic!()
+                };
+                assert!(packet.payload.slice().is_empty());
+                let checksum = match packet.net.unwrap() {
+                    NetHeaders::Ipv4(ip, _) => {
+                        assert_eq!(
+                            (ip.source, ip.destination),
+                            ([198, 18, 0, 1], [10, 1, 2, 3])
+                        );
+                        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                        assert!(ip.dont_fragment && !ip.more_fragments);
+                        assert_eq!((ip.time_to_live, ip.identification), (63, 0));
+                        tcp.calc_checksum_ipv4(&ip, &[]).unwrap()
+                    }
+                    NetHeaders::Ipv6(ip, _) => {
+                        assert_eq!((ip.source, ip.destination), ([0x30; 16], [0x20; 16]));
+                        assert_eq!(ip.hop_limit, 63);
+                        tcp.calc_checksum_ipv6(&ip, &[]).unwrap()
+                    }
+                    NetHeaders::Arp(_) => panic!(),
+                };
+                assert_eq!(tcp.checksum, checksum);
+                assert_eq!((tcp.source_port, tcp.destination_port), (80, 40_000));
+                assert_eq!(tcp.sequence_number, 0xdead_beef);
+                assert_eq!(tcp.acknowledgment_number, 0, "wraps");
+                assert!(tcp.syn && tcp.ack && !tcp.rst && !tcp.fin && !tcp.psh && !tcp.cwr);
+                assert_eq!(tcp.ece, timestamps);
+                assert_eq!(tcp.window_size, if timestamps { 65_160 } else { 64_240 });
+                let got: Vec<_> = tcp.options_iterator().map(Result::unwrap).collect();
+                assert_eq!(got, expected, "{options:?}");
+                if bits & 1 != 0 {
+                    assert!(answer.len() <= frame.len(), "not longer than the SYN");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_short_is_refused() {
+        let frame = syn(false, 0, &[Element::MaximumSegmentSize(1460)]);
+        let slice = Slice(&frame[..]);
+        let headers = Headers::find(&slice).unwrap();
+        let tcp = headers.read_tcp(&slice).unwrap();
+        let flow = headers.read_flow(&slice, &tcp).unwrap();
+        let offer = Options {
+            found: found::SACK,
+            mss: 1460,
+            ..Options::default()
+        };
+        let (terms, _) = Terms::grant(&offer, false, LISTENER.flags);
+        let syn_ack = SynAck::new(&slice, &terms, &LISTENER, 1, 0, 0);
+        let length = syn_ack.frame_length(&headers, &flow);
+        for short in [0, 14, 34, length - 1] {
+            let mut answer = vec![0; short];
+            let written = syn_ack.write(&mut Slice(&mut answer[..]), &headers, &flow, &tcp);
+            assert_eq!(written, None, "{short}");
+        }
+    }
 }
