@@ -20,20 +20,28 @@ use xtask::lab::{
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: lab\r\n\r\n";
 
 fn validated(guard: &Guard, lab: &Lab) -> u64 {
-    guard.service(lab, 80).unwrap()["counters"]["cookies_validated"].as_u64().unwrap()
+    guard.service(lab, 80).unwrap()["counters"]["cookies_validated"]
+        .as_u64()
+        .unwrap()
 }
 
 /// What `ss -ti` says of an open connection to `target`, on both sides: all
 /// that both sides agreed on.
 fn agreed(lab: &Lab, target: SocketAddr) -> [BTreeSet<String>; 2] {
-    let stream = lab.client().run(|| TcpStream::connect(target)).unwrap().unwrap();
+    let stream = lab
+        .client()
+        .run(|| TcpStream::connect(target))
+        .unwrap()
+        .unwrap();
     let mut stream = stream;
     // The connection stays open until the request is whole.
     stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     let port = target.port();
     std::thread::sleep(Duration::from_millis(100));
     let of = |side: &xtask::lab::Namespace, filter: String| {
-        let text = side.output("ss", &["-Htino", "state", "established", &filter]).unwrap();
+        let text = side
+            .output("ss", &["-Htino", "state", "established", &filter])
+            .unwrap();
         let kept = ["ts", "sack", "ecn", "wscale", "mss", "advmss", "pmtu"];
         let words: BTreeSet<_> = text
             .split_whitespace()
@@ -51,11 +59,21 @@ fn agreed(lab: &Lab, target: SocketAddr) -> [BTreeSet<String>; 2] {
 
 #[test]
 fn a_connection_carries_what_both_sides_would_have_agreed_on() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     // Two different scales, so that a mix-up shows.
-    lab.client().set_sysctl("net.ipv4.tcp_rmem", "4096 131072 67108864").unwrap();
-    let nginx =
-        Nginx::start_with(&lab, &NginxSetup { big_file: true, ..NginxSetup::default() }).unwrap();
+    lab.client()
+        .set_sysctl("net.ipv4.tcp_rmem", "4096 131072 67108864")
+        .unwrap();
+    let nginx = Nginx::start_with(
+        &lab,
+        &NginxSetup {
+            big_file: true,
+            ..NginxSetup::default()
+        },
+    )
+    .unwrap();
     let cases: [(&str, &str, &str); 4] = [
         ("net.ipv4.tcp_timestamps", "1", "1"),
         ("net.ipv4.tcp_timestamps", "1", "0"),
@@ -78,11 +96,13 @@ fn a_connection_carries_what_both_sides_would_have_agreed_on() {
             } else {
                 // Without timestamps a cookie has no room for every scale: no
                 // scaling then, on both sides alike.
-                let scaled = |side: &BTreeSet<String>| {
-                    side.iter().any(|word| word.starts_with("wscale"))
-                };
+                let scaled =
+                    |side: &BTreeSet<String>| side.iter().any(|word| word.starts_with("wscale"));
                 assert_eq!(scaled(&with[0]), scaled(&with[1]), "{with:?}");
-                assert!(with[0].contains("sack") && with[1].contains("sack"), "{with:?}");
+                assert!(
+                    with[0].contains("sack") && with[1].contains("sack"),
+                    "{with:?}"
+                );
             }
             if setting == "net.ipv4.tcp_timestamps" {
                 let file = fetch(lab.client(), None, target, "/big").unwrap();
@@ -112,7 +132,9 @@ fn syn_ack(
 
 #[test]
 fn the_guards_answer_is_the_listeners_own() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let windows = TcpOptions {
@@ -121,10 +143,26 @@ fn the_guards_answer_is_the_listeners_own() {
         sack: true,
         timestamps: None,
     };
-    let only_mss = TcpOptions { mss: Some(1460), ..TcpOptions::NONE };
-    let no_scale = TcpOptions { window_scale: None, ..TcpOptions::FULL };
-    let no_sack = TcpOptions { sack: false, ..TcpOptions::FULL };
-    let all = [TcpOptions::FULL, windows, only_mss, no_scale, no_sack, TcpOptions::NONE];
+    let only_mss = TcpOptions {
+        mss: Some(1460),
+        ..TcpOptions::NONE
+    };
+    let no_scale = TcpOptions {
+        window_scale: None,
+        ..TcpOptions::FULL
+    };
+    let no_sack = TcpOptions {
+        sack: false,
+        ..TcpOptions::FULL
+    };
+    let all = [
+        TcpOptions::FULL,
+        windows,
+        only_mss,
+        no_scale,
+        no_sack,
+        TcpOptions::NONE,
+    ];
     let services = [nginx.ipv4(), nginx.ipv6()];
     let mut answers = |first: u16| -> Vec<Segment> {
         let mut index = first;
@@ -146,10 +184,16 @@ fn the_guards_answer_is_the_listeners_own() {
         0
     );
     for (again, first) in guards.iter().zip(&kernels) {
-        assert_eq!(again.seq, first.seq, "a SYN of a half-open connection is the stack's");
+        assert_eq!(
+            again.seq, first.seq,
+            "a SYN of a half-open connection is the stack's"
+        );
     }
     let guards = answers(1000);
-    assert_eq!(guard.service(&lab, 80).unwrap()["counters"]["cookies_sent"], guards.len());
+    assert_eq!(
+        guard.service(&lab, 80).unwrap()["counters"]["cookies_sent"],
+        guards.len()
+    );
     for (guards, kernels) in guards.iter().zip(&kernels) {
         let comparable = |segment: &Segment| Segment {
             source: kernels.source,
@@ -170,7 +214,9 @@ fn the_guards_answer_is_the_listeners_own() {
 
 #[test]
 fn short_connections_reuse_ports_that_are_in_time_wait() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     let begun = Instant::now();
@@ -185,19 +231,35 @@ fn short_connections_reuse_ports_that_are_in_time_wait() {
         timeout: Duration::from_secs(10),
     };
     let report = short.run(&lab).unwrap();
-    assert_eq!((report.succeeded, report.failed()), (20_000, 0), "{report:?}");
-    let waiting =
-        lab.server().output("ss", &["-Htan", "state", "time-wait"]).unwrap().lines().count();
-    assert!(waiting >= 1500, "only {waiting} in TIME_WAIT: ports were not reused");
+    assert_eq!(
+        (report.succeeded, report.failed()),
+        (20_000, 0),
+        "{report:?}"
+    );
+    let waiting = lab
+        .server()
+        .output("ss", &["-Htan", "state", "time-wait"])
+        .unwrap()
+        .lines()
+        .count();
+    assert!(
+        waiting >= 1500,
+        "only {waiting} in TIME_WAIT: ports were not reused"
+    );
     let service = guard.service(&lab, 80).unwrap();
-    assert!(service["counters"]["cookies_validated"].as_u64() >= Some(1000), "{service}");
+    assert!(
+        service["counters"]["cookies_validated"].as_u64() >= Some(1000),
+        "{service}"
+    );
     println!("20,000 short connections in {:?}", begun.elapsed());
     assert!(guard.stop_at_once().unwrap().success());
 }
 
 #[test]
 fn a_client_that_comes_back_from_the_same_port_gets_in_at_once() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let source: SocketAddr = (honest_ipv4(7), 20_000).into();
     // The first connection is older than the guard: TIME_WAIT is not in its
@@ -205,15 +267,29 @@ fn a_client_that_comes_back_from_the_same_port_gets_in_at_once() {
     fetch(lab.client(), Some(source), nginx.ipv4(), "/").unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     for _ in 0..3 {
-        let waiting = lab.server().output("ss", &["-Htan", "state", "time-wait"]).unwrap();
-        assert!(waiting.contains(":20000"), "the server closes first: {waiting}");
+        let waiting = lab
+            .server()
+            .output("ss", &["-Htan", "state", "time-wait"])
+            .unwrap();
+        assert!(
+            waiting.contains(":20000"),
+            "the server closes first: {waiting}"
+        );
         let begun = Instant::now();
         fetch(lab.client(), Some(source), nginx.ipv4(), "/").unwrap();
         // A retransmitted SYN would take a second.
-        assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_millis(900),
+            "{:?}",
+            begun.elapsed()
+        );
     }
     let verdicts = guard.status(&lab).unwrap()["verdicts"].clone();
-    let known = verdicts.as_array().unwrap().iter().find(|v| v["reason"] == "known_connection");
+    let known = verdicts
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|v| v["reason"] == "known_connection");
     assert_eq!(known.unwrap()["packets"], 3, "{verdicts}");
     assert!(guard.stop_at_once().unwrap().success());
 }
@@ -236,17 +312,24 @@ fn page(hand_made: &mut HandMade, flow: &mut Flow) -> Option<String> {
 
 #[test]
 fn a_handshake_begun_before_the_switch_is_finished_after_it() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let source = (spoofed(false, 1), 10_000).into();
-    let mut flow = hand_made.syn(source, nginx.ipv4(), TcpOptions::FULL).unwrap();
+    let mut flow = hand_made
+        .syn(source, nginx.ipv4(), TcpOptions::FULL)
+        .unwrap();
     assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
     let first = flow.syn_ack.clone().unwrap();
 
-    let flood =
-        Flood::new(nginx.ipv4()).rate(5000).duration(Duration::from_secs(20)).start(&lab).unwrap();
+    let flood = Flood::new(nginx.ipv4())
+        .rate(5000)
+        .duration(Duration::from_secs(20))
+        .start(&lab)
+        .unwrap();
     wait_until("it protects", Duration::from_secs(5), || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
@@ -263,24 +346,38 @@ fn a_handshake_begun_before_the_switch_is_finished_after_it() {
 
 #[test]
 fn a_syn_into_a_leftover_connection_gets_a_challenge_ack() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let source = (spoofed(false, 1), 10_000).into();
     // The client's host crashed; the server does not know, and the guard
     // began later.
-    let old = hand_made.connect(source, nginx.ipv4(), TcpOptions::FULL, SOON).unwrap().unwrap();
+    let old = hand_made
+        .connect(source, nginx.ipv4(), TcpOptions::FULL, SOON)
+        .unwrap()
+        .unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-    let flow = hand_made.syn(source, nginx.ipv4(), TcpOptions::FULL).unwrap();
+    let flow = hand_made
+        .syn(source, nginx.ipv4(), TcpOptions::FULL)
+        .unwrap();
     let answer = hand_made.receive(&flow, SOON).unwrap().unwrap();
     assert!(answer.flags.ack && !answer.flags.syn, "{answer:?}");
-    assert_eq!((answer.seq, answer.ack), (old.expected, old.next), "of the old connection");
+    assert_eq!(
+        (answer.seq, answer.ack),
+        (old.expected, old.next),
+        "of the old connection"
+    );
     // As RFC 9293 section 3.10.7.4 has it, the client resets that and asks
     // again.
     let mut reset = hand_made.segment(&old);
     reset.seq = answer.ack;
-    reset.flags = xtask::lab::Flags { rst: true, ..Default::default() };
+    reset.flags = xtask::lab::Flags {
+        rst: true,
+        ..Default::default()
+    };
     hand_made.send(&reset).unwrap();
     let mut flow = flow;
     hand_made.resend_syn(&flow).unwrap();
@@ -292,7 +389,9 @@ fn a_syn_into_a_leftover_connection_gets_a_challenge_ack() {
 
 #[test]
 fn data_that_overtakes_its_handshake_waits_for_it() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
@@ -305,7 +404,9 @@ fn data_that_overtakes_its_handshake_waits_for_it() {
         early.seq = flow.next.wrapping_add(u32::try_from(half).unwrap());
         early.payload = REQUEST[half..].to_vec();
         hand_made.send(&early).unwrap();
-        let none = hand_made.receive(&flow, Duration::from_millis(300)).unwrap();
+        let none = hand_made
+            .receive(&flow, Duration::from_millis(300))
+            .unwrap();
         assert_eq!(none, None, "no reset");
         // The lost ACK never comes; the first data carries the cookie as well.
         assert!(page(&mut hand_made, &mut flow).is_some());
@@ -316,7 +417,9 @@ fn data_that_overtakes_its_handshake_waits_for_it() {
 
 #[test]
 fn when_the_listener_is_gone_syns_reach_the_stack() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     // A port that is named stays a service without a listener.
     let guard = Guard::start(&lab, &["--mode", "protect", "--ports", "80"]).unwrap();
@@ -344,32 +447,56 @@ fn when_the_listener_is_gone_syns_reach_the_stack() {
 
 #[test]
 fn a_cookie_that_is_out_at_exit_still_becomes_a_connection() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let mut guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let source = (spoofed(false, 1), 10_000).into();
-    let mut flow = hand_made.syn(source, nginx.ipv4(), TcpOptions::FULL).unwrap();
+    let mut flow = hand_made
+        .syn(source, nginx.ipv4(), TcpOptions::FULL)
+        .unwrap();
     assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
     guard.child().signal(Signal::SIGTERM).unwrap();
-    guard.child().wait_for_line("no more cookies are sent", SOON).unwrap();
+    guard
+        .child()
+        .wait_for_line("no more cookies are sent", SOON)
+        .unwrap();
     // A SYN of now is the stack's.
     let other = (spoofed(false, 2), 10_000).into();
-    let mut late = hand_made.syn(other, nginx.ipv4(), TcpOptions::FULL).unwrap();
+    let mut late = hand_made
+        .syn(other, nginx.ipv4(), TcpOptions::FULL)
+        .unwrap();
     assert!(hand_made.syn_ack(&mut late, SOON).unwrap());
     let half_open = common::half_open_of_ss(&lab);
-    assert!(half_open.contains_key(&spoofed(false, 2).to_string()), "{half_open:?}");
+    assert!(
+        half_open.contains_key(&spoofed(false, 2).to_string()),
+        "{half_open:?}"
+    );
     hand_made.ack(&flow).unwrap();
     assert!(page(&mut hand_made, &mut flow).is_some());
-    assert!(guard.child().wait(Duration::from_secs(10)).unwrap().success());
+    assert!(
+        guard
+            .child()
+            .wait(Duration::from_secs(10))
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
 fn a_connection_goes_on_when_the_guard_comes_and_goes() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let open = |lab: &Lab| {
-        let mut stream = lab.client().run(|| TcpStream::connect(nginx.ipv4())).unwrap().unwrap();
+        let mut stream = lab
+            .client()
+            .run(|| TcpStream::connect(nginx.ipv4()))
+            .unwrap()
+            .unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n").unwrap();
         stream

@@ -14,18 +14,31 @@ const ROUND: Duration = Duration::from_secs(4);
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 
 fn honest(lab: &Lab, target: SocketAddr) -> HonestReport {
-    HonestClients { rate: 100, duration: ROUND, ..HonestClients::new(target) }.run(lab).unwrap()
+    HonestClients {
+        rate: 100,
+        duration: ROUND,
+        ..HonestClients::new(target)
+    }
+    .run(lab)
+    .unwrap()
 }
 
 /// Honest clients while the flood runs, which has begun before.
 fn under_flood(lab: &Lab, target: SocketAddr) -> HonestReport {
-    let flood = Flood::new(target).rate(RATE).duration(ROUND * 3).start(lab).unwrap();
+    let flood = Flood::new(target)
+        .rate(RATE)
+        .duration(ROUND * 3)
+        .start(lab)
+        .unwrap();
     wait_until("the flood runs", || flood.sent().unwrap() > RATE / 10);
     let report = honest(lab, target);
     let sent = flood.sent().unwrap() as f64;
     let rate = sent / flood.elapsed().as_secs_f64();
     flood.stop().unwrap();
-    assert!(rate > RATE as f64 * 0.8, "the flood was only {rate:.0} SYN/s");
+    assert!(
+        rate > RATE as f64 * 0.8,
+        "the flood was only {rate:.0} SYN/s"
+    );
     report
 }
 
@@ -39,12 +52,19 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// All settings of TCP in the server's namespace.
 fn settings(lab: &Lab) -> String {
-    lab.server().output("sh", &["-c", "grep -H . /proc/sys/net/ipv4/tcp_* 2>/dev/null"]).unwrap()
+    lab.server()
+        .output(
+            "sh",
+            &["-c", "grep -H . /proc/sys/net/ipv4/tcp_* 2>/dev/null"],
+        )
+        .unwrap()
 }
 
 #[test]
 fn a_flood_closes_the_server_and_the_guard_opens_it_again() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     lab.separate_cores().unwrap();
 
     lab.server().set_sysctl(SYNCOOKIES, "0").unwrap();
@@ -68,26 +88,46 @@ fn a_flood_closes_the_server_and_the_guard_opens_it_again() {
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
         nginx.stop().unwrap();
 
-        assert!(with.share() >= 0.99, "with the guard, IPv6 {ipv6}: {with:?}\n{log}");
+        assert!(
+            with.share() >= 0.99,
+            "with the guard, IPv6 {ipv6}: {with:?}\n{log}"
+        );
         assert_eq!(service["state"], "protecting", "{service}");
-        let reason = "255 half-open connections reached the limit of 255 (half of the backlog of 511)";
+        let reason =
+            "255 half-open connections reached the limit of 255 (half of the backlog of 511)";
         assert_eq!(service["reason"], reason);
-        let line = log.lines().find(|line| line.contains("observing -> protecting")).unwrap();
-        assert!(line.contains(reason) && line.contains("service=80"), "{line}");
+        let line = log
+            .lines()
+            .find(|line| line.contains("observing -> protecting"))
+            .unwrap();
+        assert!(
+            line.contains(reason) && line.contains("service=80"),
+            "{line}"
+        );
         assert_eq!(settings(&lab), before, "after");
     }
 }
 
 #[test]
 fn a_service_goes_back_to_observing_after_the_hold_time() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     lab.separate_cores().unwrap();
     // Half-open connections live 3 s instead of 63.
-    lab.server().set_sysctl("net.ipv4.tcp_synack_retries", "1").unwrap();
+    lab.server()
+        .set_sysctl("net.ipv4.tcp_synack_retries", "1")
+        .unwrap();
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto", "--hold", "2"]).unwrap();
-    let flood = Flood::new(nginx.ipv4()).rate(50_000).duration(ROUND).start(&lab).unwrap();
-    wait_until("it protects", || guard.service(&lab, 80).unwrap()["state"] == "protecting");
+    let flood = Flood::new(nginx.ipv4())
+        .rate(50_000)
+        .duration(ROUND)
+        .start(&lab)
+        .unwrap();
+    wait_until("it protects", || {
+        guard.service(&lab, 80).unwrap()["state"] == "protecting"
+    });
     // It holds as long as the flood lasts.
     while flood.elapsed() < ROUND - Duration::from_millis(500) {
         assert_eq!(guard.service(&lab, 80).unwrap()["state"], "protecting");
@@ -100,13 +140,23 @@ fn a_service_goes_back_to_observing_after_the_hold_time() {
         assert!(Instant::now() < deadline, "{}", guard.log().unwrap());
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(ended.elapsed() >= Duration::from_secs(2), "before the hold time");
+    assert!(
+        ended.elapsed() >= Duration::from_secs(2),
+        "before the hold time"
+    );
     let log = guard.log().unwrap();
-    let line = log.lines().find(|line| line.contains("protecting -> observing")).unwrap();
+    let line = log
+        .lines()
+        .find(|line| line.contains("protecting -> observing"))
+        .unwrap();
     assert!(line.contains("stayed below 128 for 2 s"), "{line}");
     assert_eq!(log.matches("-> protecting").count(), 1, "{log}");
     // And it can do so again.
-    let flood = Flood::new(nginx.ipv4()).rate(50_000).duration(ROUND).start(&lab).unwrap();
+    let flood = Flood::new(nginx.ipv4())
+        .rate(50_000)
+        .duration(ROUND)
+        .start(&lab)
+        .unwrap();
     wait_until("it protects again", || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
@@ -116,13 +166,19 @@ fn a_service_goes_back_to_observing_after_the_hold_time() {
 
 #[test]
 fn mode_observe_counts_within_its_memory_and_changes_nothing() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     lab.separate_cores().unwrap();
     lab.server().set_sysctl(SYNCOOKIES, "0").unwrap();
     let before = settings(&lab);
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "observe"]).unwrap();
-    let flood = Flood::new(nginx.ipv4()).rate(RATE).duration(ROUND * 2).start(&lab).unwrap();
+    let flood = Flood::new(nginx.ipv4())
+        .rate(RATE)
+        .duration(ROUND * 2)
+        .start(&lab)
+        .unwrap();
     std::thread::sleep(ROUND);
     let during = settings(&lab);
     flood.stop().unwrap();
@@ -143,7 +199,10 @@ fn mode_observe_counts_within_its_memory_and_changes_nothing() {
     );
     assert!(count("untracked") > RATE, "{service}");
     // The budget of each CPU is 20,000 a second.
-    assert!(count("tracked") > 20_000 && count("tracked") <= 131_072, "{service}");
+    assert!(
+        count("tracked") > 20_000 && count("tracked") <= 131_072,
+        "{service}"
+    );
     let maps = status["map_bytes"].as_u64().unwrap();
     assert!((20 << 20..64 << 20).contains(&maps), "{maps} bytes of maps");
     let resident = guard.resident_bytes().unwrap();
@@ -157,21 +216,29 @@ fn flat_out_cookies_come_near_the_floor() {
     const ENOUGH: f64 = 1_800_000.0;
     /// Share of the floor that is enough on a slow machine.
     const SHARE: f64 = 0.75;
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     lab.separate_cores().unwrap();
     let nginx = Nginx::start(&lab).unwrap();
     let second = Duration::from_secs(1);
     let mut rounds = Vec::new();
     for _ in 0..5 {
         let floor = lab.attach_floor().unwrap();
-        let flood = Flood::new(nginx.ipv4()).duration(second * 5).start(&lab).unwrap();
+        let flood = Flood::new(nginx.ipv4())
+            .duration(second * 5)
+            .start(&lab)
+            .unwrap();
         std::thread::sleep(second / 2);
         let bounced = floor.frames_per_second(second).unwrap();
         flood.stop().unwrap();
         drop(floor);
 
         let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-        let flood = Flood::new(nginx.ipv4()).duration(second * 5).start(&lab).unwrap();
+        let flood = Flood::new(nginx.ipv4())
+            .duration(second * 5)
+            .start(&lab)
+            .unwrap();
         std::thread::sleep(second / 2);
         let (before, start) = (lab.syn_acks_received().unwrap(), Instant::now());
         std::thread::sleep(second);

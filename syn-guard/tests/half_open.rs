@@ -30,9 +30,16 @@ fn agree(lab: &Lab, stage: &str, of_each: u64) {
         if ss == guard && complete {
             return;
         }
-        last = if Instant::now() < deadline { (ss, guard) } else { last };
+        last = if Instant::now() < deadline {
+            (ss, guard)
+        } else {
+            last
+        };
         if Instant::now() >= deadline {
-            panic!("{stage}: expected {of_each} each;\nss    {:?}\nguard {:?}", last.0, last.1);
+            panic!(
+                "{stage}: expected {of_each} each;\nss    {:?}\nguard {:?}",
+                last.0, last.1
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -51,18 +58,30 @@ fn batch(hand_made: &mut HandMade, nginx: &Nginx, ipv6: bool, first_port: u16) -
         std::thread::sleep(Duration::from_millis(25));
     }
     for flow in &mut flows {
-        assert!(hand_made.syn_ack(flow, Duration::from_secs(5)).unwrap(), "{flow:?}");
+        assert!(
+            hand_made.syn_ack(flow, Duration::from_secs(5)).unwrap(),
+            "{flow:?}"
+        );
     }
     flows
 }
 
 #[test]
 fn half_open_by_source_is_what_the_kernel_holds() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
-    lab.server().set_sysctl("net.core.somaxconn", "8192").unwrap();
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    lab.server()
+        .set_sysctl("net.core.somaxconn", "8192")
+        .unwrap();
     // A life of 7 s: 1, 2 and 4.
-    lab.server().set_sysctl("net.ipv4.tcp_synack_retries", "2").unwrap();
-    let setup = NginxSetup { backlog: 8192, ..NginxSetup::default() };
+    lab.server()
+        .set_sysctl("net.ipv4.tcp_synack_retries", "2")
+        .unwrap();
+    let setup = NginxSetup {
+        backlog: 8192,
+        ..NginxSetup::default()
+    };
     let nginx = Nginx::start_with(&lab, &setup).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     for ipv6 in [false, true] {
@@ -73,7 +92,9 @@ fn half_open_by_source_is_what_the_kernel_holds() {
         // Flows of a port are next to each other, one of each source.
         let (completed, rest) = first.split_at(5 * usize::from(SOURCES));
         let (reset, _left) = rest.split_at(6 * usize::from(SOURCES));
-        completed.iter().for_each(|flow| hand_made.ack(flow).unwrap());
+        completed
+            .iter()
+            .for_each(|flow| hand_made.ack(flow).unwrap());
         agree(&lab, "five of each completed", 15);
         reset.iter().for_each(|flow| hand_made.rst(flow).unwrap());
         agree(&lab, "six of each reset", 9);
@@ -82,16 +103,21 @@ fn half_open_by_source_is_what_the_kernel_holds() {
         agree(&lab, "a second batch", 29);
         std::thread::sleep(Duration::from_millis(7600).saturating_sub(begun.elapsed()));
         agree(&lab, "the rest of the first batch timed out", 20);
-        second.iter().take(10 * usize::from(SOURCES)).for_each(|flow| {
-            // Another sequence number is none of this connection's.
-            let mut foreign = flow.clone();
-            foreign.next = foreign.next.wrapping_add(1 << 30);
-            hand_made.rst(&foreign).unwrap();
-        });
+        second
+            .iter()
+            .take(10 * usize::from(SOURCES))
+            .for_each(|flow| {
+                // Another sequence number is none of this connection's.
+                let mut foreign = flow.clone();
+                foreign.next = foreign.next.wrapping_add(1 << 30);
+                hand_made.rst(&foreign).unwrap();
+            });
         agree(&lab, "a reset out of the window ends nothing", 20);
-        wait_until("the second batch timed out", Duration::from_secs(10), || {
-            half_open_of_ss(&lab).is_empty()
-        });
+        wait_until(
+            "the second batch timed out",
+            Duration::from_secs(10),
+            || half_open_of_ss(&lab).is_empty(),
+        );
         agree(&lab, "all timed out", 0);
 
         let counted: Vec<_> = sources(&lab)
@@ -111,19 +137,27 @@ fn half_open_by_source_is_what_the_kernel_holds() {
     let service = guard.service(&lab, 80).unwrap();
     assert_eq!(service["state"], "observing", "{service}");
     let count = |name: &str| service["counters"][name].as_u64().unwrap();
-    assert_eq!((count("reset"), count("expired")), (2 * 300, 2 * 1450), "{service}");
+    assert_eq!(
+        (count("reset"), count("expired")),
+        (2 * 300, 2 * 1450),
+        "{service}"
+    );
     assert_eq!(count("untracked"), 0, "{service}");
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
 }
 
 #[test]
 fn retransmitted_syns_are_one_half_open_connection() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let source = (spoofed(false, 1), 10_000).into();
-    let flow = hand_made.syn(source, nginx.ipv4(), TcpOptions::FULL).unwrap();
+    let flow = hand_made
+        .syn(source, nginx.ipv4(), TcpOptions::FULL)
+        .unwrap();
     for _ in 0..600 {
         hand_made.resend_syn(&flow).unwrap();
     }

@@ -36,10 +36,15 @@ fn set(text: &str) -> Vec<String> {
 
 #[test]
 fn list_netstat_is_what_netstat_prints() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let _half_open = make_half_open(&lab, &nginx);
-    let netstat = lab.server().output("sh", &["-c", "netstat -nat | grep SYN_RECV"]).unwrap();
+    let netstat = lab
+        .server()
+        .output("sh", &["-c", "netstat -nat | grep SYN_RECV"])
+        .unwrap();
     let ours = lab.syn_guard_output(&["list", "--netstat"]).unwrap();
     assert_eq!(set(&netstat).len(), 2 * usize::from(EACH));
     assert_eq!(set(&ours), set(&netstat));
@@ -47,7 +52,9 @@ fn list_netstat_is_what_netstat_prints() {
 
 #[test]
 fn metrics_status_and_list_agree() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     let _half_open = make_half_open(&lab, &nginx);
@@ -61,14 +68,19 @@ fn metrics_status_and_list_agree() {
     let metrics = guard.metrics(&lab).unwrap();
     let has = |line: &str| assert!(metrics.lines().any(|l| l == line), "{line}:\n{metrics}");
     has(&format!("syn_guard_half_open{{service=\"80\"}} {expected}"));
-    has(&format!("syn_guard_kernel_half_open{{service=\"80\"}} {expected}"));
+    has(&format!(
+        "syn_guard_kernel_half_open{{service=\"80\"}} {expected}"
+    ));
     has("syn_guard_half_open_limit{service=\"80\"} 255");
     has("syn_guard_backlog_limit{service=\"80\"} 511");
     has("syn_guard_service_state{service=\"80\",state=\"observing\"} 1");
-    has(&format!("syn_guard_packets_total{{action=\"pass\",reason=\"observed\"}} {expected}"));
+    has(&format!(
+        "syn_guard_packets_total{{action=\"pass\",reason=\"observed\"}} {expected}"
+    ));
 
     let json: serde_json::Value = serde_json::from_str(
-        &lab.syn_guard_output(&["list", "--by-service", "--json"]).unwrap(),
+        &lab.syn_guard_output(&["list", "--by-service", "--json"])
+            .unwrap(),
     )
     .unwrap();
     let of_list = &json["by_service"][0];
@@ -87,13 +99,18 @@ fn metrics_status_and_list_agree() {
     let table = lab.syn_guard_output(&["list"]).unwrap();
     assert_eq!(table.matches("SYN_RECV").count() as u64, expected);
     let status = lab.syn_guard_output(&["status"]).unwrap();
-    assert!(status.contains("native") && status.contains("observing"), "{status}");
+    assert!(
+        status.contains("native") && status.contains("observing"),
+        "{status}"
+    );
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
 }
 
 #[test]
 fn what_prometheus_gets_is_clean() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     xtask::lab::fetch(lab.client(), None, nginx.ipv4(), "/").unwrap();
@@ -113,18 +130,30 @@ fn what_prometheus_gets_is_clean() {
 
 #[test]
 fn services_come_and_go_with_their_listeners() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &[]).unwrap();
-    let other = xtask::lab::NginxSetup { port: 8080, ..xtask::lab::NginxSetup::default() };
+    let other = xtask::lab::NginxSetup {
+        port: 8080,
+        ..xtask::lab::NginxSetup::default()
+    };
     assert!(guard.service(&lab, 8080).is_err());
     let second = Nginx::start_with(&lab, &other).unwrap();
     let within = Duration::from_secs(5);
-    wait_until("the new service is guarded", within, || guard.service(&lab, 8080).is_ok());
+    wait_until("the new service is guarded", within, || {
+        guard.service(&lab, 8080).is_ok()
+    });
     second.stop().unwrap();
-    wait_until("it is not any more", within, || guard.service(&lab, 8080).is_err());
+    wait_until("it is not any more", within, || {
+        guard.service(&lab, 8080).is_err()
+    });
     let service = guard.service(&lab, 80).unwrap();
-    assert_eq!(service["listeners"], serde_json::json!(["0.0.0.0:80", "[::]:80"]));
+    assert_eq!(
+        service["listeners"],
+        serde_json::json!(["0.0.0.0:80", "[::]:80"])
+    );
     // Metrics listen on loopback only: no service.
     assert!(guard.service(&lab, 9469).is_err());
     nginx.stop().unwrap();

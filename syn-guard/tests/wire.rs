@@ -7,7 +7,9 @@ mod common;
 use std::time::Duration;
 
 use common::{SOON, spoofed};
-use xtask::lab::{CLIENT_INTERFACE, Capture, Flood, Guard, HandMade, Lab, Nginx, TcpOptions, fetch};
+use xtask::lab::{
+    CLIENT_INTERFACE, Capture, Flood, Guard, HandMade, Lab, Nginx, TcpOptions, fetch,
+};
 
 /// SYNs by hand, of either family.
 const EACH: u16 = 500;
@@ -19,8 +21,15 @@ fn frames(lab: &Lab, file: &str, filter: &str) -> usize {
         .output(
             "tshark",
             &[
-                "-n", "-r", file, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
-                "-Y", filter,
+                "-n",
+                "-r",
+                file,
+                "-o",
+                "tcp.check_checksum:TRUE",
+                "-o",
+                "ip.check_checksum:TRUE",
+                "-Y",
+                filter,
             ],
         )
         .unwrap();
@@ -29,7 +38,9 @@ fn frames(lab: &Lab, file: &str, filter: &str) -> usize {
 
 #[test]
 fn tshark_finds_nothing_wrong_with_cookies() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
@@ -57,14 +68,20 @@ fn tshark_finds_nothing_wrong_with_cookies() {
     }
     let captured = capture.stop().unwrap();
     assert_eq!(captured.dropped, 0, "{captured:?}");
-    let cookies = guard.service(&lab, 80).unwrap()["counters"]["cookies_sent"].as_u64().unwrap();
+    let cookies = guard.service(&lab, 80).unwrap()["counters"]["cookies_sent"]
+        .as_u64()
+        .unwrap();
     assert_eq!(cookies, u64::from(EACH) * 2 + 2);
     assert!(guard.stop_at_once().unwrap().success());
 
     let file = file.to_str().unwrap();
     // The client's stack may answer some with ICMP errors, which quote them.
     let syn_acks = "tcp.flags.syn == 1 && tcp.flags.ack == 1 && !icmp && !icmpv6";
-    assert_eq!(frames(&lab, file, syn_acks) as u64, cookies, "all of them are captured");
+    assert_eq!(
+        frames(&lab, file, syn_acks) as u64,
+        cookies,
+        "all of them are captured"
+    );
     let good = format!("({syn_acks}) && tcp.checksum.status == \"Good\"");
     assert_eq!(frames(&lab, file, &good) as u64, cookies);
     let good_ip = format!("({syn_acks}) && (ip.checksum.status == \"Good\" || ipv6)");
@@ -85,20 +102,31 @@ fn tshark_finds_nothing_wrong_with_cookies() {
 
 #[test]
 fn every_forged_syn_gets_one_answer_and_no_more() {
-    let Some(lab) = Lab::for_test().unwrap() else { return };
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-    let flood =
-        Flood::new(nginx.ipv4()).rate(10_000).duration(Duration::from_secs(2)).start(&lab).unwrap();
+    let flood = Flood::new(nginx.ipv4())
+        .rate(10_000)
+        .duration(Duration::from_secs(2))
+        .start(&lab)
+        .unwrap();
     let sent = flood.join().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     let answers = lab.answers_received().unwrap();
     let service = guard.service(&lab, 80).unwrap();
     let cookies = service["counters"]["cookies_sent"].as_u64().unwrap();
     assert!(sent > 10_000, "{sent}");
-    assert!(cookies <= sent && answers <= sent, "{sent} SYNs, {cookies} cookies, {answers} answers");
+    assert!(
+        cookies <= sent && answers <= sent,
+        "{sent} SYNs, {cookies} cookies, {answers} answers"
+    );
     // Some frames may be lost on the way in a busy machine's queues.
-    assert!(cookies > sent * 9 / 10 && answers > sent * 8 / 10, "{sent} {cookies} {answers}");
+    assert!(
+        cookies > sent * 9 / 10 && answers > sent * 8 / 10,
+        "{sent} {cookies} {answers}"
+    );
     assert_eq!(service["half_open_kernel"], 0, "{service}");
     assert!(guard.stop_at_once().unwrap().success());
 }

@@ -80,7 +80,10 @@ impl Guarded {
         if self.limit_is_set {
             format!("the limit of {} (--max-half-open)", self.limits.on)
         } else {
-            format!("the limit of {} (half of the backlog of {})", self.limits.on, self.backlog)
+            format!(
+                "the limit of {} (half of the backlog of {})",
+                self.limits.on, self.backlog
+            )
         }
     }
 
@@ -134,12 +137,18 @@ impl Guarded {
         life_ns: u64,
         now_ns: u64,
     ) -> Action {
-        let unanswered = counters.cookies_sent.saturating_sub(counters.cookies_validated);
+        let unanswered = counters
+            .cookies_sent
+            .saturating_sub(counters.cookies_validated);
         self.samples.push_back((now_ns, unanswered));
         if self.samples.len() > WINDOW + 1 {
             self.samples.pop_front();
         }
-        let (first_ns, first) = self.samples.front().copied().unwrap_or((now_ns, unanswered));
+        let (first_ns, first) = self
+            .samples
+            .front()
+            .copied()
+            .unwrap_or((now_ns, unanswered));
         let load = Load {
             half_open,
             unanswered: unanswered.saturating_sub(first),
@@ -153,7 +162,9 @@ impl Guarded {
             return Action::Release;
         }
         if self.state != State::Protecting
-            && self.drained_at.is_some_and(|drained_at| now_ns >= drained_at)
+            && self
+                .drained_at
+                .is_some_and(|drained_at| now_ns >= drained_at)
         {
             self.drained_at = None;
             return Action::StopValidating;
@@ -180,7 +191,13 @@ mod tests {
         let mut guarded = Guarded::new(80, 0, Mode::Auto, 0);
         guarded.limits = Limits::new(511, None, 1000);
         guarded.backlog = 511;
-        let event = Event { at_ns: 0, half_open: 255, limit: 255, slot: 0, untracked: 0 };
+        let event = Event {
+            at_ns: 0,
+            half_open: 255,
+            limit: 255,
+            slot: 0,
+            untracked: 0,
+        };
         guarded.protecting(&event, HOLD);
         guarded
     }
@@ -220,7 +237,10 @@ mod tests {
         assert_eq!(guarded.state, State::Observing);
         assert!(guarded.has_cookies_out());
         let later = released * SECOND + DRAIN_NS;
-        assert_eq!(guarded.second(0, &counters(sent, 0), LIFE, later), Action::StopValidating);
+        assert_eq!(
+            guarded.second(0, &counters(sent, 0), LIFE, later),
+            Action::StopValidating
+        );
         assert!(!guarded.has_cookies_out());
     }
 

@@ -23,7 +23,12 @@ impl KeyRing {
         for key in &mut keys.slots {
             *key = random_key()?;
         }
-        Ok((Self { renewed: epoch(now_ns) }, keys))
+        Ok((
+            Self {
+                renewed: epoch(now_ns),
+            },
+            keys,
+        ))
     }
 
     /// Goes on with the keys of an earlier controller, whose cookies may still
@@ -31,7 +36,9 @@ impl KeyRing {
     #[must_use]
     pub const fn continued(now_ns: u64) -> Self {
         // The two free slots are renewed at once.
-        Self { renewed: epoch(now_ns).saturating_sub(2) }
+        Self {
+            renewed: epoch(now_ns).saturating_sub(2),
+        }
     }
 
     /// Renews the keys of the epochs to come, once an epoch; whether `keys`
@@ -68,7 +75,10 @@ fn random_key() -> Result<Key, ControllerError> {
         return Err(ControllerError::Random(io::Error::last_os_error()));
     }
     let number = u128::from_ne_bytes(bytes);
-    Ok(Key { k0: number as u64, k1: (number >> 64) as u64 })
+    Ok(Key {
+        k0: number as u64,
+        k1: (number >> 64) as u64,
+    })
 }
 
 #[cfg(test)]

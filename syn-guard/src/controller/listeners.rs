@@ -38,7 +38,11 @@ impl Own {
             IpAddr::V4(_) => settings.default_ttl,
             IpAddr::V6(_) => hop_limit.unwrap_or(settings.ipv6_hop_limit),
         };
-        Self { address: local.address, mtu: local.mtu, ttl }
+        Self {
+            address: local.address,
+            mtu: local.mtu,
+            ttl,
+        }
     }
 }
 
@@ -78,7 +82,9 @@ pub fn entries(
 ) -> HashMap<ListenerKey, Entry> {
     let mut entries: HashMap<ListenerKey, Entry> = HashMap::new();
     for listener in listeners {
-        let Some(slot) = slots.get(&listener.local.port()) else { continue };
+        let Some(slot) = slots.get(&listener.local.port()) else {
+            continue;
+        };
         for own in addresses(listener, own) {
             let key = ListenerKey {
                 address: own.address.into(),
@@ -96,7 +102,11 @@ pub fn entries(
 }
 
 fn entry(listener: &Listener, own: &Own, settings: &TcpSettings, slot: u32) -> Entry {
-    let headers = if own.address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
+    let headers = if own.address.is_ipv4() {
+        IPV4_HEADERS
+    } else {
+        IPV6_HEADERS
+    };
     let mss = own.mtu.saturating_sub(headers).clamp(LEAST_MSS, MOST_MSS) as u16;
     let buffer = ReceiveBuffer {
         bytes: listener.rcvbuf,
@@ -158,8 +168,11 @@ pub fn backlogs(listeners: &[Listener]) -> HashMap<u16, Backlog> {
     }
     for ((port, _), sum) in groups {
         if let Some(backlog) = backlogs.get_mut(&port) {
-            backlog.backlog =
-                if backlog.backlog == 0 { sum } else { backlog.backlog.min(sum) };
+            backlog.backlog = if backlog.backlog == 0 {
+                sum
+            } else {
+                backlog.backlog.min(sum)
+            };
         }
     }
     backlogs
@@ -205,7 +218,11 @@ mod tests {
 
     fn own() -> Vec<Own> {
         ["198.18.0.1", "2001:db8::1"]
-            .map(|address| Own { address: address.parse().unwrap(), mtu: 1500, ttl: 64 })
+            .map(|address| Own {
+                address: address.parse().unwrap(),
+                mtu: 1500,
+                ttl: 64,
+            })
             .to_vec()
     }
 
@@ -228,7 +245,11 @@ mod tests {
         only.v6_only = true;
         assert_eq!(keys(&[only]), BTreeSet::from(["2001:db8::1".to_owned()]));
         assert_eq!(keys(&[listener("127.0.0.1:80", 1, 0)]), BTreeSet::new());
-        assert_eq!(keys(&[listener("0.0.0.0:81", 1, 0)]), BTreeSet::new(), "no service");
+        assert_eq!(
+            keys(&[listener("0.0.0.0:81", 1, 0)]),
+            BTreeSet::new(),
+            "no service"
+        );
     }
 
     #[test]
@@ -236,8 +257,14 @@ mod tests {
         let slots = BTreeMap::from([(80, 3)]);
         let all = entries(&[listener("0.0.0.0:80", 1, 0)], &own(), &settings(), &slots);
         let entry = all.values().next().unwrap();
-        assert_eq!((entry.slot, entry.mss, entry.scale, entry.ttl), (3, 1460, 7, 64));
-        assert_eq!((entry.window, entry.window_with_timestamps), (64_240, 65_160));
+        assert_eq!(
+            (entry.slot, entry.mss, entry.scale, entry.ttl),
+            (3, 1460, 7, 64)
+        );
+        assert_eq!(
+            (entry.window, entry.window_with_timestamps),
+            (64_240, 65_160)
+        );
         assert_eq!(entry.flags, 15);
     }
 
@@ -245,8 +272,10 @@ mod tests {
     fn a_group_is_full_when_all_of_it_is() {
         let slots = BTreeMap::from([(80, 0)]);
         let full = |queues: &[u32]| {
-            let listeners: Vec<_> =
-                queues.iter().map(|queue| listener("0.0.0.0:80", 5, *queue)).collect();
+            let listeners: Vec<_> = queues
+                .iter()
+                .map(|queue| listener("0.0.0.0:80", 5, *queue))
+                .collect();
             let all = entries(&listeners, &own(), &settings(), &slots);
             all.values().next().unwrap().flags & listener_flags::ACCEPT_QUEUE_FULL != 0
         };

@@ -65,11 +65,7 @@ impl Controller {
         }
     }
 
-    fn service(
-        &self,
-        guarded: &Guarded,
-        kernel_half_open: &HashMap<u16, u64>,
-    ) -> ServiceReport {
+    fn service(&self, guarded: &Guarded, kernel_half_open: &HashMap<u16, u64>) -> ServiceReport {
         let maps = &self.datapath.maps;
         let counters = maps.counters(guarded.slot).unwrap_or_else(|error| {
             warn!("{error}");
@@ -157,7 +153,10 @@ fn counts(counters: &ServiceCounters) -> CounterReport {
 }
 
 fn handshakes(counters: &ServiceCounters) -> HandshakeReport {
-    let bounds = HANDSHAKE_BOUNDS_MS.iter().map(|ms| Some(*ms as f64 / 1e3)).chain([None]);
+    let bounds = HANDSHAKE_BOUNDS_MS
+        .iter()
+        .map(|ms| Some(*ms as f64 / 1e3))
+        .chain([None]);
     HandshakeReport {
         buckets: bounds.zip(counters.handshakes).collect(),
         sum_seconds: counters.handshake_ns as f64 / 1e9,

@@ -18,10 +18,10 @@ use super::listeners::{Backlog, Own, backlogs, entries, open_ports};
 use super::slots::Slots;
 use super::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, DataPathError, Takeover};
+use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::sock_diag::{Listener, TcpState, for_each_connection, listeners};
 use crate::kernel::tcp_settings::ipv6_hop_limit;
-use crate::kernel::TcpSettings;
 
 /// How often the connections of a protecting service are told to the data
 /// path: well within the 60 s that its filter remembers them.
@@ -83,7 +83,11 @@ impl Services {
 
     const fn hold_ns(&self) -> u64 {
         let ns = self.hold.as_nanos();
-        if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
+        if ns > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            ns as u64
+        }
     }
 
     /// The services by port.
@@ -93,7 +97,10 @@ impl Services {
 
     /// The port of a slot.
     pub fn port_of(&self, slot: u32) -> Option<u16> {
-        self.guarded.values().find(|guarded| guarded.slot == slot).map(|guarded| guarded.port)
+        self.guarded
+            .values()
+            .find(|guarded| guarded.slot == slot)
+            .map(|guarded| guarded.port)
     }
 
     /// A service's listeners.
@@ -103,7 +110,9 @@ impl Services {
 
     /// Whether any service protects.
     pub fn any_protecting(&self) -> bool {
-        self.guarded.values().any(|guarded| guarded.state == State::Protecting)
+        self.guarded
+            .values()
+            .any(|guarded| guarded.state == State::Protecting)
     }
 
     /// Whether any cookies may still come back.
@@ -125,8 +134,11 @@ impl Services {
             .collect();
         let listeners = listeners()?;
         self.backlogs = backlogs(&listeners);
-        let wanted =
-            if self.ports.is_empty() { open_ports(&listeners) } else { self.ports.clone() };
+        let wanted = if self.ports.is_empty() {
+            open_ports(&listeners)
+        } else {
+            self.ports.clone()
+        };
         let changes = self.slots.update(&wanted);
         for (port, slot) in changes.removed {
             self.remove(datapath, port, slot)?;
@@ -137,7 +149,8 @@ impl Services {
         let now = now_ns();
         for (port, slot) in &changes.added {
             datapath.maps.clear_slot(*slot)?;
-            self.guarded.insert(*port, Guarded::new(*port, *slot, self.mode, now));
+            self.guarded
+                .insert(*port, Guarded::new(*port, *slot, self.mode, now));
         }
         self.write_configs(datapath)?;
         for (port, slot) in changes.added {
@@ -195,7 +208,10 @@ impl Services {
 
     fn write_configs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
         for guarded in self.guarded.values_mut() {
-            let backlog = self.backlogs.get(&guarded.port).map_or(0, |backlog| backlog.backlog);
+            let backlog = self
+                .backlogs
+                .get(&guarded.port)
+                .map_or(0, |backlog| backlog.backlog);
             guarded.backlog = backlog;
             guarded.limit_is_set = self.max_half_open.is_some();
             let capacity = u64::from(MAX_HALF_OPEN) / 2;
@@ -220,16 +236,26 @@ impl Services {
         for guarded in self.guarded.values_mut() {
             match (guarded.mode, guarded.state) {
                 (Mode::Protect, State::Observing | State::Off) => {
-                    datapath.control.set_state(guarded.slot, State::Protecting, now)?;
+                    datapath
+                        .control
+                        .set_state(guarded.slot, State::Protecting, now)?;
                     guarded.protecting_because("--mode protect".to_owned(), now, hold_ns);
-                    info!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
+                    info!(
+                        service = guarded.port,
+                        "observing -> protecting: {}", guarded.reason
+                    );
                     begun = true;
                 }
                 (Mode::Observe, State::Protecting) => {
-                    datapath.control.set_state(guarded.slot, State::Observing, now)?;
+                    datapath
+                        .control
+                        .set_state(guarded.slot, State::Observing, now)?;
                     guarded.released(0, now);
                     guarded.reason = "--mode observe".to_owned();
-                    info!(service = guarded.port, "protecting -> observing: {}", guarded.reason);
+                    info!(
+                        service = guarded.port,
+                        "protecting -> observing: {}", guarded.reason
+                    );
                 }
                 _ => {}
             }
@@ -269,8 +295,10 @@ impl Services {
     /// The data path says that a service started to protect.
     pub fn protecting(&mut self, event: &Event, datapath: &DataPath) {
         let hold_ns = self.hold_ns();
-        let Some(guarded) =
-            self.guarded.values_mut().find(|guarded| guarded.slot == event.slot)
+        let Some(guarded) = self
+            .guarded
+            .values_mut()
+            .find(|guarded| guarded.slot == event.slot)
         else {
             return;
         };
@@ -302,13 +330,18 @@ impl Services {
                 );
                 guarded.protecting_because(reason, state.since_ns, hold_ns);
                 self.marked_at_ns = 0;
-                warn!(service = guarded.port, "observing -> protecting: {}", guarded.reason);
+                warn!(
+                    service = guarded.port,
+                    "observing -> protecting: {}", guarded.reason
+                );
             }
             let counters = datapath.maps.counters(guarded.slot)?;
             match guarded.second(state.half_open, &counters, life_ns, now) {
                 Action::None => {}
                 Action::Release => {
-                    datapath.control.set_state(guarded.slot, State::Observing, now)?;
+                    datapath
+                        .control
+                        .set_state(guarded.slot, State::Observing, now)?;
                     guarded.released(self.hold.as_secs(), now);
                     info!(
                         service = guarded.port,

@@ -25,7 +25,9 @@ impl Slots {
     /// Goes on with slots that an earlier controller gave.
     #[must_use]
     pub fn continued(ports: impl IntoIterator<Item = (u16, u32)>) -> Self {
-        Self { by_port: ports.into_iter().collect() }
+        Self {
+            by_port: ports.into_iter().collect(),
+        }
     }
 
     /// Port to slot.

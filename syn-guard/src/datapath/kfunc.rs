@@ -27,10 +27,13 @@ pub(super) fn link(object: &mut [u8], function: u32) -> Result<(), DataPathError
             places.len()
         )));
     };
-    let Some(instruction) = object.get_mut(*place..).and_then(|bytes| {
-        bytes.first_chunk_mut::<INSTRUCTION>()
-    }) else {
-        return Err(DataPathError::Object("an instruction beyond its end".to_owned()));
+    let Some(instruction) = object
+        .get_mut(*place..)
+        .and_then(|bytes| bytes.first_chunk_mut::<INSTRUCTION>())
+    else {
+        return Err(DataPathError::Object(
+            "an instruction beyond its end".to_owned(),
+        ));
     };
     instruction[1] = (instruction[1] & 0x0f) | KFUNC_REGISTER;
     instruction[4..].copy_from_slice(&function.to_le_bytes());
@@ -42,11 +45,21 @@ fn places(object: &[u8]) -> Result<Vec<usize>, DataPathError> {
     let broken = |error: object::Error| DataPathError::Object(error.to_string());
     let file = object::File::parse(object).map_err(broken)?;
     let mut places = Vec::new();
-    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
-        let Some((start, _)) = section.file_range() else { continue };
+    for section in file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+    {
+        let Some((start, _)) = section.file_range() else {
+            continue;
+        };
         let start = usize::try_from(start).unwrap_or(usize::MAX);
-        for (index, instruction) in
-            section.data().map_err(broken)?.as_chunks::<INSTRUCTION>().0.iter().enumerate()
+        for (index, instruction) in section
+            .data()
+            .map_err(broken)?
+            .as_chunks::<INSTRUCTION>()
+            .0
+            .iter()
+            .enumerate()
         {
             let [operation, registers, _, _, immediate @ ..] = *instruction;
             if operation == CALL

@@ -36,9 +36,11 @@ impl LogLevel {
 pub fn forward_logs(
     datapath: &mut DataPath,
 ) -> Result<impl Future<Output = ()> + use<>, DataPathError> {
-    let broken = |error: String| DataPathError::Map { map: "AYA_LOGS", reason: error };
-    let logger =
-        EbpfLogger::init(&mut datapath.ebpf).map_err(|error| broken(error.to_string()))?;
+    let broken = |error: String| DataPathError::Map {
+        map: "AYA_LOGS",
+        reason: error,
+    };
+    let logger = EbpfLogger::init(&mut datapath.ebpf).map_err(|error| broken(error.to_string()))?;
     // SAFETY: the logger owns its descriptor and never replaces it.
     let mut readable = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
         .map_err(|error| broken(error.to_string()))?;

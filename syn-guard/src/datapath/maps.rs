@@ -49,7 +49,10 @@ macro_rules! take {
 }
 
 fn broken(map: &'static str, reason: &dyn std::fmt::Display) -> DataPathError {
-    DataPathError::Map { map, reason: reason.to_string() }
+    DataPathError::Map {
+        map,
+        reason: reason.to_string(),
+    }
 }
 
 impl Maps {
@@ -73,7 +76,10 @@ impl Maps {
             keys: take!(ebpf, "COOKIE_KEYS"),
             verdicts: take!(ebpf, "VERDICTS"),
             events: Some(take!(ebpf, "EVENTS")),
-            _others: others.iter().filter_map(|name| ebpf.take_map(name)).collect(),
+            _others: others
+                .iter()
+                .filter_map(|name| ebpf.take_map(name))
+                .collect(),
         })
     }
 
@@ -109,7 +115,9 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn config(&self, slot: u32) -> Result<ServiceConfig, DataPathError> {
-        self.config.get(&slot, 0).map_err(|error| broken("SERVICE_CONFIG", &error))
+        self.config
+            .get(&slot, 0)
+            .map_err(|error| broken("SERVICE_CONFIG", &error))
     }
 
     /// Tells the data path of a service.
@@ -117,7 +125,9 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn set_config(&mut self, slot: u32, config: ServiceConfig) -> Result<(), DataPathError> {
-        self.config.set(slot, config, 0).map_err(|error| broken("SERVICE_CONFIG", &error))
+        self.config
+            .set(slot, config, 0)
+            .map_err(|error| broken("SERVICE_CONFIG", &error))
     }
 
     /// The state of a service.
@@ -125,7 +135,9 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn state(&self, slot: u32) -> Result<ServiceState, DataPathError> {
-        self.state.get(&slot, 0).map_err(|error| broken("SERVICE_STATE", &error))
+        self.state
+            .get(&slot, 0)
+            .map_err(|error| broken("SERVICE_STATE", &error))
     }
 
     /// The counts of a service, summed over the CPUs.
@@ -133,8 +145,10 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn counters(&self, slot: u32) -> Result<ServiceCounters, DataPathError> {
-        let values =
-            self.counters.get(&slot, 0).map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+        let values = self
+            .counters
+            .get(&slot, 0)
+            .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
         let mut sum = ServiceCounters::default();
         values.iter().for_each(|value| sum.add(value));
         Ok(sum)
@@ -156,8 +170,12 @@ impl Maps {
             .set(slot, ServiceState::default(), 0)
             .map_err(|error| broken("SERVICE_STATE", &error))?;
         self.set_config(slot, ServiceConfig::default())?;
-        let sources: Vec<_> =
-            self.sources.keys().flatten().filter(|key| key.slot == slot).collect();
+        let sources: Vec<_> = self
+            .sources
+            .keys()
+            .flatten()
+            .filter(|key| key.slot == slot)
+            .collect();
         for key in sources {
             // Gone already is as good.
             let _ = self.sources.remove(&key);
@@ -174,7 +192,9 @@ impl Maps {
         key: &ListenerKey,
         listener: &Listener,
     ) -> Result<(), DataPathError> {
-        self.listeners.insert(key, listener, 0).map_err(|error| broken("LISTENERS", &error))
+        self.listeners
+            .insert(key, listener, 0)
+            .map_err(|error| broken("LISTENERS", &error))
     }
 
     /// Removes a listener, if it is there.
@@ -193,7 +213,10 @@ impl Maps {
     pub fn half_open(&self) -> impl Iterator<Item = (Flow, HalfOpen)> + '_ {
         // The kernel starts a walk anew when its key is gone: bounded, so that
         // it ends.
-        self.half_open.iter().flatten().take(2 * syn_guard_common::abi::MAX_HALF_OPEN as usize)
+        self.half_open
+            .iter()
+            .flatten()
+            .take(2 * syn_guard_common::abi::MAX_HALF_OPEN as usize)
     }
 
     /// The sources and their counts.
@@ -212,7 +235,9 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn keys(&self) -> Result<CookieKeys, DataPathError> {
-        self.keys.get(&0, 0).map_err(|error| broken("COOKIE_KEYS", &error))
+        self.keys
+            .get(&0, 0)
+            .map_err(|error| broken("COOKIE_KEYS", &error))
     }
 
     /// Replaces the cookies' keys.
@@ -220,7 +245,9 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn set_keys(&mut self, keys: CookieKeys) -> Result<(), DataPathError> {
-        self.keys.set(0, keys, 0).map_err(|error| broken("COOKIE_KEYS", &error))
+        self.keys
+            .set(0, keys, 0)
+            .map_err(|error| broken("COOKIE_KEYS", &error))
     }
 
     /// How often each reason decided, summed over the CPUs.
@@ -245,7 +272,10 @@ impl Maps {
     /// # Errors
     /// When it was taken, or the runtime cannot wait for it.
     pub fn take_events(&mut self) -> Result<EventReader, DataPathError> {
-        let ring = self.events.take().ok_or_else(|| broken("EVENTS", &"taken already"))?;
+        let ring = self
+            .events
+            .take()
+            .ok_or_else(|| broken("EVENTS", &"taken already"))?;
         // SAFETY: the ring buffer owns its descriptor and never replaces it.
         unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map(EventReader)
@@ -256,9 +286,15 @@ impl Maps {
     /// own descriptors (`bpf_map_show_fdinfo`).
     #[must_use]
     pub fn memory() -> u64 {
-        let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return 0 };
+        let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else {
+            return 0;
+        };
         let field = |info: &str, name: &str| -> Option<u64> {
-            info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+            info.lines()
+                .find_map(|line| line.strip_prefix(name))?
+                .trim()
+                .parse()
+                .ok()
         };
         let by_id: std::collections::HashMap<u64, u64> = entries
             .flatten()
@@ -278,8 +314,11 @@ impl EventReader {
     /// # Errors
     /// When the runtime cannot wait.
     pub async fn next(&mut self) -> Result<Vec<Event>, DataPathError> {
-        let mut guard =
-            self.0.readable_mut().await.map_err(|error| broken("EVENTS", &error))?;
+        let mut guard = self
+            .0
+            .readable_mut()
+            .await
+            .map_err(|error| broken("EVENTS", &error))?;
         let mut events = Vec::new();
         while let Some(item) = guard.get_inner_mut().next() {
             events.extend(Event::read(&item));

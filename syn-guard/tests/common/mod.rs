@@ -35,14 +35,22 @@ pub fn spoofed(ipv6: bool, index: u16) -> IpAddr {
 /// All sources that the guard counts.
 pub fn sources(lab: &Lab) -> Vec<SourceReport> {
     let socket = lab.guard_state().join("control.sock");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(syn_guard::client::sources(&socket)).unwrap()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(syn_guard::client::sources(&socket))
+        .unwrap()
 }
 
 /// Half-open connections by source, as `ss` lists them.
 pub fn half_open_of_ss(lab: &Lab) -> BTreeMap<String, u64> {
     let mut by_source = BTreeMap::new();
-    let lines = lab.server().output("ss", &["-Htn", "state", "syn-recv"]).unwrap();
+    let lines = lab
+        .server()
+        .output("ss", &["-Htn", "state", "syn-recv"])
+        .unwrap();
     for line in lines.lines() {
         let remote = line.split_whitespace().nth(3).unwrap();
         let remote: SocketAddr = remote.parse().unwrap();

@@ -104,7 +104,9 @@ impl Guard {
 
     /// What `syn-guard status --json` says.
     pub fn status(&self, lab: &Lab) -> Result<serde_json::Value> {
-        Ok(serde_json::from_str(&lab.syn_guard_output(&["status", "--json"])?)?)
+        Ok(serde_json::from_str(
+            &lab.syn_guard_output(&["status", "--json"])?,
+        )?)
     }
 
     /// What it says of a service in `syn-guard status --json`.
