@@ -309,6 +309,9 @@ fn one_guard_at_a_time() {
 
     let mut first = Guard::start(&lab, &[]).unwrap();
     let files = names(&lab.guard_state());
+    // Who may open the lock could take it, and no guard would start.
+    let lock = fs::metadata(lab.guard_state().join("lock")).unwrap();
+    assert_eq!(lock.permissions().mode() & 0o077, 0);
     let pid = format!("(pid {})", first.child().pid());
     let line = fails(1, &mut guard(&lab, &run_there(&[])));
     has(
