@@ -53,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: &Verb) -> anyhow::Result<()> {
+    if matches!(verb, Verb::Demo(_)) {
+        demo::check_root()?;
+    }
     let paths = Paths::find()?;
     match verb {
         Verb::Setup => {

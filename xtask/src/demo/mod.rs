@@ -45,18 +45,27 @@ impl Options {
     }
 }
 
-/// Sets up, builds, and shows it. SIGINT, SIGTERM and SIGHUP clean up and end the process with 128
-/// and the signal's number.
+/// Says how to run the demo when that is not done as root.
 ///
 /// # Errors
-/// Something is missing or fails, or syn-guard did not do what the demo is there to show.
-pub fn run(options: &Options, paths: &Paths) -> Result<()> {
+/// It is not root who runs this.
+pub fn check_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the demo makes network namespaces and loads eBPF programs; run it as root: \
              sudo -E env \"PATH=$PATH\" cargo xtask demo"
         );
     }
+    Ok(())
+}
+
+/// Sets up, builds, and shows it. SIGINT, SIGTERM and SIGHUP clean up and end the process with 128
+/// and the signal's number.
+///
+/// # Errors
+/// Something is missing or fails, or syn-guard did not do what the demo is there to show.
+pub fn run(options: &Options, paths: &Paths) -> Result<()> {
+    check_root()?;
     let interrupt = Interrupt::watch()?;
     let result = prepare(&interrupt, paths).and_then(|()| perform(*options, &interrupt));
     interrupt.end(result)
