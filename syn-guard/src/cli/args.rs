@@ -37,7 +37,12 @@ pub(super) enum Verb {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Paths {
     /// Directory of the control socket, the lock and the journal of changes
-    #[arg(long, global = true, value_name = "DIR", default_value = "/run/syn-guard")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/run/syn-guard"
+    )]
     pub(super) state_dir: PathBuf,
     /// Directory of the pins, on a BPF file system
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_BPF_DIR)]

@@ -21,8 +21,14 @@ pub(super) fn provide(paths: &Paths, journal: &mut Journal) -> anyhow::Result<()
         return Ok(());
     }
     journal.record_mount(standard)?;
-    mount(Some("bpf"), standard, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .with_context(|| format!("cannot mount a BPF file system at {STANDARD}"))?;
+    mount(
+        Some("bpf"),
+        standard,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .with_context(|| format!("cannot mount a BPF file system at {STANDARD}"))?;
     info!("mounted a BPF file system at {STANDARD} until syn-guard stops");
     Ok(())
 }

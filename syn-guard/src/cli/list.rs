@@ -21,7 +21,11 @@ pub(super) fn run(args: &ListArgs, paths: &Paths) -> anyhow::Result<()> {
     let report = runtime()?.block_on(client::status(&paths.control())).ok();
     let states = report
         .map(|report| {
-            report.services.into_iter().map(|service| (service.port, service.state)).collect()
+            report
+                .services
+                .into_iter()
+                .map(|service| (service.port, service.state))
+                .collect()
         })
         .unwrap_or_default();
     crate::list::run(args, &States(states))
