@@ -422,7 +422,8 @@ fn when_the_listener_is_gone_syns_reach_the_stack() {
     };
     let nginx = Nginx::start(&lab).unwrap();
     // A port that is named stays a service without a listener.
-    let guard = Guard::start(&lab, &["--mode", "protect", "--ports", "80"]).unwrap();
+    let arguments = ["--mode", "protect", "--ports", "80", "--ebpf-log", "debug"];
+    let mut guard = Guard::start(&lab, &arguments).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     let service = nginx.ipv4();
     let mut answer = |index| {
@@ -431,10 +432,17 @@ fn when_the_listener_is_gone_syns_reach_the_stack() {
         hand_made.receive(&flow, SOON).unwrap().unwrap()
     };
     assert!(answer(0).flags.is_syn_ack());
+    // The data path looks the listener up ten times a second and more, and
+    // needs no controller for it.
+    guard.child().signal(Signal::SIGSTOP).unwrap();
     nginx.stop().unwrap();
-    // The data path looks the listener up ten times a second and more.
     std::thread::sleep(Duration::from_millis(150));
     assert!(answer(1).flags.rst);
+    guard.child().signal(Signal::SIGCONT).unwrap();
+    let log = || guard.log().unwrap();
+    wait_until("the program says so itself", SOON, || {
+        log().contains("no listener on port 80")
+    });
     std::thread::sleep(Duration::from_millis(1500));
     assert!(answer(2).flags.rst);
     let nginx = Nginx::start(&lab).unwrap();

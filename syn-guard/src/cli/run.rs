@@ -21,7 +21,7 @@ use crate::undo::Journal;
 
 /// Guards this host until SIGTERM or SIGINT.
 pub(super) fn run(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
-    init_logs(args.log_format);
+    init_logs(args.log_format, args.ebpf_log);
     runtime()?.block_on(guard(args, paths))
 }
 
@@ -133,9 +133,14 @@ fn stop_signals() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-fn init_logs(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_env("SYN_GUARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+fn init_logs(format: LogFormat, ebpf: LogLevel) {
+    let filter = EnvFilter::try_from_env("SYN_GUARD_LOG").unwrap_or_else(|_| {
+        EnvFilter::new(match ebpf {
+            LogLevel::Off => "info",
+            // The name of the crate that the programs come from.
+            LogLevel::Debug => "info,syn_guard_ebpf=debug",
+        })
+    });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -12,9 +12,8 @@ pub enum LogLevel {
     /// Nothing; the code for it is not even loaded.
     #[default]
     Off,
-    /// What went wrong.
-    Warn,
-    /// Rare decisions too.
+    /// Rare decisions: a listener that is gone, a connection that the stack
+    /// refused.
     Debug,
 }
 
@@ -23,7 +22,6 @@ impl LogLevel {
     pub(super) const fn as_u8(self) -> u8 {
         match self {
             Self::Off => 0,
-            Self::Warn => 2,
             Self::Debug => 4,
         }
     }
