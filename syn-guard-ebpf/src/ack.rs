@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{ListenerKey, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Headers, Options, flags, found, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, Options, flags, found, read_options};
 
 use crate::frame::Packet;
 use crate::kfunc::{Request, assign_request};
@@ -36,7 +36,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         context.pull_data(wanted).ok()?;
     }
     let packet = Packet::of_tc(context);
-    let headers = Headers::find(&packet).ok()?;
+    let headers = find_headers(context, &packet)?;
     let tcp = headers.read_tcp(&packet)?;
     if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK {
         return None;
@@ -60,6 +60,21 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         Some(terms) => complete(context, &service, &flow, &terms, &options),
         None => without_cookie(context, &service, &flow),
     }
+}
+
+/// Finds the headers. Behind generic XDP a packet may come without its Ethernet
+/// header (`skb_pp_cow_data` loses its length, Linux 6.18): then what stands in
+/// the place of the EtherType is another.
+#[inline(always)]
+fn find_headers(context: &TcContext, packet: &Packet<'_>) -> Option<Headers> {
+    // SAFETY: a field of the program's own context.
+    let kind = u16::from_be(unsafe { (*context.skb.skb).protocol } as u16);
+    let found = if packet.chunk::<14>(0)?.u16::<12>() == kind {
+        Headers::find(packet)
+    } else {
+        Headers::find_at(packet, kind, 0)
+    };
+    found.ok()
 }
 
 /// Hands the connection of a validated cookie to the stack.

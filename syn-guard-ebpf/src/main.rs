@@ -10,6 +10,10 @@
     internal_features,
     reason = "atomic_xadd: BPF targets have no fetch_add"
 )]
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "the next aya takes map keys and values by reference only"
+)]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod ack;

@@ -179,6 +179,12 @@ fn interfaces_that_cannot_be_guarded() {
     );
     nothing_is_left(&lab);
 
+    let tunnel = ["-ec", "ip tuntap add dev sg-tunnel mode tun"];
+    lab.server().output("sh", &tunnel).unwrap();
+    let line = fails(1, &mut guard(&lab, &["run", "--iface", "sg-tunnel"]));
+    has(&line, &["sg-tunnel is no Ethernet interface", "--iface"]);
+    nothing_is_left(&lab);
+
     let line = fails(1, &mut guard(&lab, &["run"]));
     has(&line, &["there is no default route", "--iface"]);
     nothing_is_left(&lab);

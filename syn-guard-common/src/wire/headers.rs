@@ -94,6 +94,16 @@ impl Headers {
             }
             ip = frame.forget(ip, 0x1f);
         }
+        Self::find_at(frame, kind, ip)
+    }
+
+    /// Finds the TCP header of a packet whose IP header stands at `ip`; `kind`
+    /// is its EtherType.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    #[inline(always)]
+    pub fn find_at<F: Frame>(frame: &F, kind: u16, ip: usize) -> Result<Self, NotASegment> {
         match kind {
             0x0800 => ipv4(frame, ip),
             0x86dd => ipv6(frame, ip),

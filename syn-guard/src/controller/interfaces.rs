@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::ControllerError;
 use crate::datapath::{Attachment, DataPath, one_line};
-use crate::kernel::interfaces::{default_route, index_of};
+use crate::kernel::interfaces::{check, default_route, index_of};
 
 /// The guarded interfaces.
 pub struct Interfaces {
@@ -35,7 +35,7 @@ pub fn choose_interfaces(names: &[String]) -> Result<Vec<String>, ControllerErro
         return Err(ControllerError::NoInterface);
     }
     for name in &names {
-        index_of(name)?;
+        check(name)?;
     }
     Ok(names)
 }

@@ -24,6 +24,11 @@ const IFLA_XDP_HW_PROG_ID: u16 = 7;
 /// Why interfaces could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
+    /// Its frames have no Ethernet header.
+    #[error(
+        "{0} is no Ethernet interface but a tunnel or the like, which syn-guard cannot guard: name the interface that carries it with --iface"
+    )]
+    NotEthernet(String),
     /// There is none of that name.
     #[error("no such interface {name}; there are: {}", there.join(", "))]
     NoSuchInterface {
@@ -84,6 +89,8 @@ pub struct Interface {
     pub mtu: u32,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
+    /// Its frames begin with an Ethernet header (`ARPHRD_ETHER`, and loopback).
+    pub ethernet: bool,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
 }
@@ -104,9 +111,22 @@ pub fn interfaces() -> Result<Vec<Interface>, InterfaceError> {
 
 /// The index of the interface `name`.
 pub fn index_of(name: &str) -> Result<u32, InterfaceError> {
-    let all = interfaces()?;
-    match all.iter().find(|interface| interface.name == name) {
-        Some(interface) => Ok(interface.index),
+    find(name).map(|interface| interface.index)
+}
+
+/// Whether the interface `name` is there and can be guarded.
+pub fn check(name: &str) -> Result<(), InterfaceError> {
+    if find(name)?.ethernet {
+        Ok(())
+    } else {
+        Err(InterfaceError::NotEthernet(name.to_owned()))
+    }
+}
+
+fn find(name: &str) -> Result<Interface, InterfaceError> {
+    let mut all = interfaces()?;
+    match all.iter().position(|interface| interface.name == name) {
+        Some(place) => Ok(all.swap_remove(place)),
         None => Err(InterfaceError::NoSuchInterface {
             name: name.to_owned(),
             there: all.into_iter().map(|interface| interface.name).collect(),
@@ -124,13 +144,19 @@ pub fn xdp_program(index: u32) -> Result<Option<XdpProgram>, InterfaceError> {
 }
 
 fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
-    // struct ifinfomsg: index at 4, flags at 8.
+    // struct ifinfomsg: type at 2, index at 4, flags at 8.
     let word = |at: usize| parse_u32(payload.get(at..at + 4).unwrap_or_default());
     let mut read = Interface {
         index: word(4)?,
         name: String::new(),
         mtu: 0,
         loopback: word(8)? & libc::IFF_LOOPBACK as u32 != 0,
+        ethernet: matches!(
+            payload.get(2..4),
+            Some(kind) if [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK]
+                .iter()
+                .any(|ethernet| ethernet.to_ne_bytes() == kind)
+        ),
         xdp: None,
     };
     for attribute in attributes(payload, HEADER) {
