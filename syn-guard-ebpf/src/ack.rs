@@ -2,10 +2,10 @@
 //! becomes a connection.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_tcp_check_syncookie};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{ListenerKey, Reason, listener_flags};
+use syn_guard_common::abi::{Listener, ListenerKey, Reason, State, listener_flags};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, flags, found, read_options};
@@ -13,10 +13,12 @@ use syn_guard_common::wire::{Frame as _, Headers, Options, flags, found, read_op
 use crate::frame::Packet;
 use crate::kfunc::{Request, assign_request};
 use crate::maps::{COOKIE_KEYS, LISTENERS};
-use crate::sockets::{Known, Socket, known};
+use crate::sockets::Socket;
 use crate::state::Service;
 use crate::{clock, count, filters};
 
+/// `EINVAL` of the kernel.
+const EINVAL: i32 = 22;
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
 const HEADERS: u32 = 14 + 40 + 64 + 60;
@@ -46,6 +48,16 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         return None;
     }
     let flow = headers.read_flow(&packet, &tcp)?;
+    let hash = flow.hash();
+    if filters::is_established(hash) {
+        return None;
+    }
+    // What is forwarded or for another address is none of ours.
+    let key = ListenerKey {
+        address: flow.local,
+        port: u32::from(flow.local_port),
+    };
+    let listener = LISTENERS.get_ptr_mut(key)?;
     let options = read_options(&packet, &headers, &tcp);
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     let now = cookie::epoch(clock::now_ns());
@@ -57,8 +69,8 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let timestamps = options.found & found::TIMESTAMPS != 0;
     let sequence = tcp.sequence.wrapping_sub(1);
     match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
-        Some(terms) => complete(context, &service, &flow, &terms, &options),
-        None => without_cookie(context, &service, &flow),
+        Some(terms) => complete(context, &service, listener, &flow, hash, &terms, &options),
+        None => without_cookie(context, &packet, &headers, &service, &flow, hash),
     }
 }
 
@@ -82,24 +94,20 @@ fn find_headers(context: &TcContext, packet: &Packet<'_>) -> Option<Headers> {
 fn complete(
     context: &TcContext,
     service: &Service,
+    listener: *mut Listener,
     flow: &Flow,
+    hash: u32,
     terms: &Terms,
     options: &Options,
 ) -> Option<Reason> {
-    let key = ListenerKey {
-        address: flow.local,
-        port: u32::from(flow.local_port),
-    };
-    let listener = LISTENERS.get_ptr(&key)?;
     // SAFETY: a map value.
-    let (our_scale, listener_flags) = unsafe { ((*listener).scale, (*listener).flags) };
-    let hash = flow.hash();
+    let (our_scale, full_until) = unsafe { ((*listener).scale, (*listener).full_until_ns) };
     // Packets come to this program in batches, before the stack has seen any
     // of them: the first data stands right behind the ACK. Were it handed over
     // as another handshake, the stack would drop it. Where the accept queue is
     // full the ACK came to nothing, and dropping is right: passed on, the data
     // would be answered with RST.
-    if filters::just_completed(hash) && listener_flags & listener_flags::ACCEPT_QUEUE_FULL == 0 {
+    if filters::just_completed(hash) && (full_until == 0 || clock::now_ns() >= full_until) {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;
@@ -114,7 +122,7 @@ fn complete(
         socket.release();
         return None;
     }
-    let mut request = Request::new(terms, our_scale, options);
+    let mut request = Request::new(terms, !flow.remote.is_ipv4(), our_scale, options);
     // SAFETY: the program's own context and a full socket.
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
     socket.release();
@@ -122,6 +130,12 @@ fn complete(
         filters::remember_completed(hash);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
+    }
+    if result == -EINVAL {
+        // A listener of MPTCP, of which the controller has not told: from here
+        // on its SYNs pass.
+        // SAFETY: a map value.
+        unsafe { (*listener).flags |= listener_flags::NO_COOKIES }
     }
     debug!(
         context,
@@ -133,22 +147,62 @@ fn complete(
 
 /// An ACK without a valid cookie. Where there is no connection for it, either
 /// it is forged or it has overtaken the handshake's ACK: it will be sent again,
-/// while the stack would reset the connection.
+/// while the stack would reset the connection. Cookies of the kernel's own are
+/// the stack's.
 #[inline(always)]
-fn without_cookie(context: &TcContext, service: &Service, flow: &Flow) -> Option<Reason> {
-    let hash = flow.hash();
-    if filters::is_established(hash) || filters::just_completed(hash) {
+fn without_cookie(
+    context: &TcContext,
+    packet: &Packet<'_>,
+    headers: &Headers,
+    service: &Service,
+    flow: &Flow,
+    hash: u32,
+) -> Option<Reason> {
+    if service.state() != State::Protecting || filters::just_completed(hash) {
         return None;
     }
-    match known(context.as_ptr(), flow) {
-        Known::Connection => {
-            filters::mark_established(hash);
-            None
-        }
-        Known::Nothing => None,
-        Known::Listener => {
-            count::service(service.slot, |counters| counters.cookies_rejected += 1);
-            Some(Reason::NoCookie)
-        }
+    let socket = Socket::find(context.as_ptr(), flow)?;
+    if !socket.is_listener() {
+        socket.release();
+        filters::mark_established(hash);
+        return None;
     }
+    let kernels = is_kernels_cookie(&socket, packet, headers);
+    socket.release();
+    if kernels {
+        return None;
+    }
+    count::service(service.slot, |counters| counters.cookies_rejected += 1);
+    Some(Reason::NoCookie)
+}
+
+/// Whether an ACK carries a cookie that the kernel itself sent.
+#[inline(always)]
+fn is_kernels_cookie(listener: &Socket, packet: &Packet<'_>, headers: &Headers) -> bool {
+    let (ip, ip_length) = if headers.ipv6 {
+        let Some(ip) = packet.chunk::<40>(headers.ip) else {
+            return false;
+        };
+        (ip.as_ptr(), 40)
+    } else {
+        let Some(ip) = packet.chunk::<20>(headers.ip) else {
+            return false;
+        };
+        (ip.as_ptr(), 20)
+    };
+    let Some(tcp) = packet.chunk::<20>(headers.tcp) else {
+        return false;
+    };
+    // SAFETY: a listener that is not yet given back, and headers whose length
+    // was checked.
+    let result = unsafe {
+        bpf_tcp_check_syncookie(
+            listener.as_ptr(),
+            ip.cast_mut().cast(),
+            ip_length,
+            tcp.as_ptr().cast_mut().cast(),
+            20,
+        )
+    };
+    result == 0
 }

@@ -49,6 +49,16 @@ pub fn mark_established(hash: u32) {
     }
 }
 
+/// This flow is not established any more.
+#[inline(always)]
+pub fn forget_established(hash: u32) {
+    if let Some(cells) = ESTABLISHED_FILTER.get_ptr_mut(0) {
+        let index = hash as usize & (ESTABLISHED_CELLS - 1);
+        // SAFETY: a cell of the map value.
+        unsafe { cells.cast::<u32>().add(index).write_volatile(0) }
+    }
+}
+
 /// Whether this flow was found established lately.
 #[inline(always)]
 pub fn is_established(hash: u32) -> bool {

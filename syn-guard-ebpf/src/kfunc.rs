@@ -44,11 +44,18 @@ impl Request {
     /// The request that a validated cookie stands for. `our_scale` is what
     /// the SYN-ACK carried, `options` are the ACK's.
     #[inline(always)]
-    pub fn new(terms: &Terms, our_scale: u8, options: &Options) -> Self {
+    pub fn new(terms: &Terms, ipv6: bool, our_scale: u8, options: &Options) -> Self {
+        // The kernel function refuses less for IPv6: the kernel's own cookies
+        // carry no less either.
+        let least = if ipv6 { 1220 } else { 536 };
         Self {
             received_timestamp: options.value,
             echoed_timestamp: options.echo,
-            mss: terms.mss(),
+            mss: if terms.mss() < least {
+                least
+            } else {
+                terms.mss()
+            },
             our_scale: if terms.scaling() { our_scale } else { 0 },
             client_scale: terms.scale(),
             ecn: u8::from(terms.ecn()),

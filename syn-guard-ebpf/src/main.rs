@@ -1,7 +1,7 @@
 //! The eBPF programs of syn-guard: entry points only.
 //!
 //! Built for the little-endian BPF target by `cargo xtask build`; the kernel
-//! must be 6.9 or later for [`syn_guard_ack`], 5.16 for the others.
+//! must be 6.9 or later for [`syn_guard_ack`], 5.18 for the others.
 
 #![no_std]
 #![no_main]

@@ -3,6 +3,7 @@
 use syn_guard_common::abi::{BUDGET_TICK_SHIFT, HalfOpen, Mode, TRACK_BUDGET, TRACK_BURST};
 use syn_guard_common::flow::Flow;
 
+use crate::half_open::End;
 use crate::maps::TRACK_BUDGETS;
 use crate::state::Service;
 use crate::{clock, count, filters, half_open};
@@ -15,18 +16,21 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         return false;
     };
     let slot = service.slot;
+    let now = clock::now_ns();
     if filters::may_be_half_open(hash)
         && let Some(known) = half_open::find(flow)
-        && known.sequence == sequence
     {
-        half_open::retransmitted(flow, slot);
-        filters::mark_connection(hash);
-        return false;
+        if known.ends_ns > now {
+            // Also with another sequence number: the stack keeps its request.
+            half_open::retransmitted(flow, slot);
+            filters::mark_connection(hash);
+            return false;
+        }
+        half_open::end(flow, hash, known, End::Expired, now);
     }
-    let now = clock::now_ns();
-    let (total, untracked) = (service.half_open(), 0);
+    let total = service.half_open();
     if config.mode == Mode::Auto as u32 && total >= config.limit {
-        service.protect(now, total, untracked, config.limit);
+        service.protect(now, total, 0, config.limit);
         return true;
     }
     // The stack gets this SYN, so a later one of its flow must go there too.
@@ -37,9 +41,13 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         sequence,
         slot,
     };
-    if within_budget(now) && half_open::begin(flow, hash, &entry) {
+    if within_budget(now) {
+        // Counted first: who ends the entry takes the count away.
         service.add_half_open();
-        return false;
+        if half_open::begin(flow, hash, &entry) {
+            return false;
+        }
+        service.remove_half_open();
     }
     count::service(slot, |counters| counters.untracked += 1);
     let untracked = service.add_untracked(now);

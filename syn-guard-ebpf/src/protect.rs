@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, flags, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, flags, found, read_options};
 
 use crate::frame::{Packet, change_length};
 use crate::maps::COOKIE_KEYS;
@@ -34,7 +34,13 @@ pub fn handle(
     // SAFETY: a map value; what the controller writes meanwhile may be torn
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
-    if listener_flags & listener_flags::ACCEPT_QUEUE_FULL != 0 {
+    if listener_flags & listener_flags::NO_COOKIES != 0 || !headers.is_answerable() {
+        filters::mark_connection(hash);
+        return Reason::Unanswerable;
+    }
+    // SAFETY: as above.
+    let full_until = unsafe { addr_of!((*listener).full_until_ns).read_volatile() };
+    if full_until != 0 && clock::now_ns() < full_until {
         filters::mark_connection(hash);
         return Reason::AcceptQueueFull;
     }
@@ -53,6 +59,8 @@ pub fn handle(
             filters::mark_connection(hash);
             return Reason::KnownConnection;
         }
+        // An earlier connection of this flow is over: its ACKs are looked at.
+        filters::forget_established(hash);
         let now_gone = u32::from(known == Known::Nothing);
         // SAFETY: as above.
         unsafe {
@@ -69,7 +77,10 @@ pub fn handle(
         return Reason::NoListener;
     }
     match answer(context, headers, tcp, flow, listener, listener_flags) {
-        None => Reason::NoRoom,
+        None => {
+            filters::mark_connection(hash);
+            Reason::Unanswerable
+        }
         Some(()) => {
             count::service(service.slot, |counters| counters.cookies_sent += 1);
             Reason::CookieSent
@@ -89,6 +100,11 @@ fn answer(
 ) -> Option<()> {
     let packet = Packet::of_xdp(context);
     let options = read_options(&packet, headers, tcp);
+    if options.found & found::SIGNATURE != 0
+        || headers.tcp + headers.segment_length > packet.length()
+    {
+        return None;
+    }
     let ecn = tcp.flags & (flags::ECE | flags::CWR) == flags::ECE | flags::CWR;
     let (terms, class) = Terms::grant(&options, ecn, listener_flags);
     let terms = terms.forget(&packet);

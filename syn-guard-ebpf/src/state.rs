@@ -82,6 +82,8 @@ impl Service {
         unsafe {
             if state == State::Protecting {
                 addr_of_mut!((*self.state).validating).write_volatile(1);
+            } else {
+                addr_of_mut!((*self.state).switching).write_volatile(0);
             }
             addr_of_mut!((*self.state).since_ns).write_volatile(now_ns);
             addr_of_mut!((*self.state).state).write_volatile(state as u32);
@@ -91,17 +93,24 @@ impl Service {
     /// Stops validating, unless the service protects.
     #[inline(always)]
     pub fn stop_validating(&self) {
-        if self.state() != State::Protecting {
-            // SAFETY: as above.
-            unsafe { addr_of_mut!((*self.state).validating).write_volatile(0) }
+        if self.state() == State::Protecting {
+            return;
+        }
+        // SAFETY: as above. A switch between the look and the write is seen by
+        // the second look.
+        unsafe {
+            addr_of_mut!((*self.state).validating).write_volatile(0);
+            if self.state() == State::Protecting {
+                addr_of_mut!((*self.state).validating).write_volatile(1);
+            }
         }
     }
 
-    /// One more half-open connection; how many there are now.
+    /// One more half-open connection.
     #[inline(always)]
-    pub fn add_half_open(&self) -> u64 {
+    pub fn add_half_open(&self) {
         // SAFETY: a map value.
-        unsafe { fetch_add(addr_of_mut!((*self.state).half_open), 1) + 1 }
+        unsafe { add(addr_of_mut!((*self.state).half_open), 1) }
     }
 
     /// One half-open connection less.
@@ -137,6 +146,11 @@ impl Service {
     /// Starts to protect and tells the controller why.
     #[inline(always)]
     pub fn protect(&self, now_ns: u64, half_open: u64, untracked: u64, limit: u64) {
+        // SAFETY: a map value.
+        if unsafe { fetch_add(addr_of_mut!((*self.state).switching), 1) } != 0 {
+            // Another CPU switches it.
+            return;
+        }
         self.set_state(State::Protecting, now_ns);
         count::service(self.slot, |counters| counters.protections += 1);
         let event = Event {

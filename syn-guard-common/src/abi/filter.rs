@@ -19,8 +19,8 @@ pub const HALF_OPEN_CELLS: usize = 1 << 16;
 pub const JUST_COMPLETED_CELLS: u32 = 64;
 
 /// A connection may be remembered by the kernel for `TCP_TIMEWAIT_LEN` (60 s)
-/// after its last packet: 32 ticks of 2,048 jiffies are 63.5 to 65.5 s at
-/// HZ=1000, 254 to 262 s at HZ=250.
+/// after its last packet: 32 ticks of 2,048 jiffies are 65 to 68 s at HZ=1000,
+/// 262 to 270 s at HZ=250.
 pub const CONNECTION_AGE: Age = Age {
     shift: 11,
     ticks: 32,

@@ -29,8 +29,8 @@ pub mod listener_flags {
     pub const WINDOW_SCALING: u32 = 4;
     /// `net.ipv4.tcp_ecn` lets the stack accept ECN.
     pub const ECN: u32 = 8;
-    /// The accept queue is full: the stack would drop a SYN, so it gets it.
-    pub const ACCEPT_QUEUE_FULL: u32 = 16;
+    /// The stack takes no cookie's connection for it (MPTCP): SYNs pass.
+    pub const NO_COOKIES: u32 = 16;
 }
 
 /// A listener on an own address: what its SYN-ACK says, and whether it is
@@ -39,22 +39,22 @@ pub mod listener_flags {
 /// | offset | size | what |
 /// | --- | --- | --- |
 /// | 0 | 8 | when the data path last looked the listener up, jiffies |
-/// | 8 | 4 | slot of the service |
-/// | 12 | 4 | flags |
-/// | 16 | 4 | 1 when the last look-up found no listener |
-/// | 20 | 2 | MSS to advertise |
-/// | 22 | 2 | first window without timestamps |
-/// | 24 | 2 | first window with timestamps |
-/// | 26 | 1 | window scale |
-/// | 27 | 1 | TTL or hop limit |
-/// | 28 | 4 | zero |
+/// | 8 | 8 | until when the accept queue counts as full, `CLOCK_MONOTONIC` ns |
+/// | 16 | 4 | flags |
+/// | 20 | 4 | 1 when the last look-up found no listener |
+/// | 24 | 2 | MSS to advertise |
+/// | 26 | 2 | first window without timestamps |
+/// | 28 | 2 | first window with timestamps |
+/// | 30 | 1 | window scale |
+/// | 31 | 1 | TTL or hop limit |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Listener {
     /// Written by the data path.
     pub probed_at: u64,
-    /// The service it belongs to.
-    pub slot: u32,
+    /// Until then the accept queue counts as full, nanoseconds: the stack would
+    /// drop a SYN, so it gets it. A time, so that it ends without a controller.
+    pub full_until_ns: u64,
     /// See [`listener_flags`].
     pub flags: u32,
     /// Written by the data path.
@@ -69,8 +69,6 @@ pub struct Listener {
     pub scale: u8,
     /// The TTL (IPv4) or hop limit (IPv6) of the reply.
     pub ttl: u8,
-    /// Zero.
-    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Listener>() == 32);

@@ -80,6 +80,7 @@ const _: () = assert!(size_of::<ServiceConfig>() == 24);
 /// | 24 | 8 | when the state last changed, `CLOCK_MONOTONIC` ns |
 /// | 32 | 4 | [`State`] |
 /// | 36 | 4 | 1 while cookies of this service are validated |
+/// | 40 | 8 | how many CPUs saw the limit reached; the first one switches |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ServiceState {
@@ -96,6 +97,9 @@ pub struct ServiceState {
     /// Not 0 while handshakes with this service's cookies are completed: from
     /// the first cookie until well after the last.
     pub validating: u32,
+    /// CPUs that saw the limit reached since the service began to observe: the
+    /// first one switches it.
+    pub switching: u64,
 }
 
-const _: () = assert!(size_of::<ServiceState>() == 40);
+const _: () = assert!(size_of::<ServiceState>() == 48);

@@ -68,15 +68,19 @@ reasons! {
     KnownConnection = 6, Pass, "known_connection";
     /// A SYN to a protecting service whose accept queue is full.
     AcceptQueueFull = 7, Pass, "accept_queue_full";
-    /// The SYN-ACK could not be written into the frame.
-    NoRoom = 8, Pass, "no_room";
+    /// A SYN to a protecting service that no cookie can answer: signed (TCP-MD5,
+    /// TCP-AO), behind two VLAN tags, larger than a buffer, or to a listener
+    /// whose connections the stack takes from no cookie (MPTCP).
+    Unanswerable = 8, Pass, "unanswerable";
     /// A SYN answered with a cookie.
     CookieSent = 9, Cookie, "cookie_sent";
-    /// An ACK with a valid cookie, made a connection.
+    /// An ACK with a valid cookie, made a connection in TC: counted on top of
+    /// [`Segment`](Self::Segment).
     CookieValidated = 10, Pass, "cookie_validated";
-    /// A segment of a flow that lately got a cookie, without a connection and
-    /// without a valid cookie: it overtook the handshake's ACK, or is forged.
-    /// The stack would reset the connection.
+    /// An ACK to a protecting service without a connection and without a valid
+    /// cookie: it overtook its handshake, or is forged. The stack would reset
+    /// the connection. Counted on top of [`Segment`](Self::Segment), as the
+    /// verdicts of TC are.
     NoCookie = 11, Drop, "no_cookie";
     /// An ACK with a valid cookie that the stack did not take.
     CookieFailed = 12, Drop, "cookie_failed";

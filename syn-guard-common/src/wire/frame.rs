@@ -48,6 +48,13 @@ impl<const N: usize> Chunk<'_, N> {
         }
     }
 
+    /// Where it starts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_ptr(&self) -> *const u8 {
+        self.start
+    }
+
     /// The byte at `I`.
     #[inline(always)]
     #[must_use]

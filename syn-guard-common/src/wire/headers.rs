@@ -73,6 +73,15 @@ pub struct Tcp {
 }
 
 impl Headers {
+    /// Whether an answer in place reaches the sender. Behind two VLAN tags it
+    /// would, but TC sees such a packet with a tag, and the stack takes no
+    /// cookie's connection from it (`bpf_sk_assign_tcp_reqsk`, Linux 6.18).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_answerable(&self) -> bool {
+        self.ip <= ETHERNET + VLAN_TAG
+    }
+
     /// Finds the TCP header behind Ethernet, up to two VLAN tags, IPv4 with
     /// options or IPv6 with extension headers.
     ///
@@ -267,7 +276,14 @@ fn extension<F: Frame>(
                 (usize::from(header.u8::<1>()) + 2) * 4,
             )))
         }
-        44 => Err(NotASegment::Unknown),
+        44 => {
+            // An atomic fragment (RFC 6946) is whole; the stack takes it.
+            let header = frame.chunk::<4>(offset).ok_or(NotASegment::Unknown)?;
+            if header.u16::<2>() & 0xfff9 != 0 {
+                return Err(NotASegment::Unknown);
+            }
+            Ok(Some((header.u8::<0>(), 8)))
+        }
         _ => Ok(None),
     }
 }
@@ -365,6 +381,10 @@ mod tests {
         assert_eq!(
             read(&ipv6_syn(&[6, 0, 0, 1, 0, 0, 0, 0], 44)),
             Err(NotASegment::Unknown)
+        );
+        assert!(
+            read(&ipv6_syn(&[6, 0, 0, 0, 0, 0, 0, 9], 44)).is_ok(),
+            "atomic"
         );
         assert_eq!(read(&ipv6_syn(&[], 17)), Err(NotASegment::NotTcp));
         let mut arp = syn(0, &[]);

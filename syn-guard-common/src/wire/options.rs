@@ -9,6 +9,8 @@ const MSS: u8 = 2;
 const SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const TIMESTAMPS: u8 = 8;
+const MD5: u8 = 19;
+const AUTHENTICATION: u8 = 29;
 
 /// The first words of the options that Linux sends: MSS, SACK permitted,
 /// timestamps in this order.
@@ -22,6 +24,8 @@ pub mod found {
     pub const SACK: u32 = 2;
     /// Timestamps.
     pub const TIMESTAMPS: u32 = 4;
+    /// A signature: TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925).
+    pub const SIGNATURE: u32 = 8;
 }
 
 /// The options of a segment, as far as syn-guard reads them. What was not
@@ -89,7 +93,7 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
     // Each round takes at least one of at most 40 bytes.
     for _ in 0..40 {
         at = frame.forget(at, 63);
-        found = frame.forget(found, 7);
+        found = frame.forget(found, 15);
         if at >= length {
             break;
         }
@@ -128,6 +132,8 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
             value = option.u32::<2>() as usize;
             echo = option.u32::<6>() as usize;
             found |= found::TIMESTAMPS as usize;
+        } else if kind == MD5 || kind == AUTHENTICATION {
+            found |= found::SIGNATURE as usize;
         }
         at += size;
     }
@@ -208,6 +214,15 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(read(&options), expected);
+    }
+
+    #[test]
+    fn signatures_are_seen() {
+        let md5 = [1, 1, 19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(read(&md5).found, found::SIGNATURE);
+        let authentication = [29, 4, 1, 1, 2, 4, 1, 0];
+        assert_eq!(read(&authentication).found, found::SIGNATURE);
+        assert_eq!(read(&authentication).mss, 256);
     }
 
     #[test]

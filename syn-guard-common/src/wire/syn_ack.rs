@@ -282,7 +282,7 @@ mod tests {
 
     const LISTENER: Listener = Listener {
         probed_at: 0,
-        slot: 0,
+        full_until_ns: 0,
         flags: listener_flags::TIMESTAMPS
             | listener_flags::SACK
             | listener_flags::WINDOW_SCALING
@@ -293,7 +293,6 @@ mod tests {
         window_with_timestamps: 65_160,
         scale: 7,
         ttl: 63,
-        reserved: 0,
     };
 
     fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {
