@@ -50,6 +50,7 @@ pub struct Guarded {
     hold: Option<Hold>,
     samples: VecDeque<(u64, u64)>,
     drained_at: Option<u64>,
+    number_lost: bool,
 }
 
 impl Guarded {
@@ -71,6 +72,7 @@ impl Guarded {
             hold: None,
             samples: VecDeque::new(),
             drained_at: None,
+            number_lost: false,
         }
     }
 
@@ -87,8 +89,10 @@ impl Guarded {
         }
     }
 
-    /// The data path says that the service started to protect.
-    pub fn protecting(&mut self, event: &Event, hold_ns: u64) {
+    /// The data path says that the service started to protect; whether that
+    /// is news. Several CPUs may tell of one switch, and what they tell may
+    /// come after the state was read, or after the service was released.
+    pub fn protecting(&mut self, event: &Event, now_ns: u64, hold_ns: u64) -> bool {
         let untracked = match event.untracked {
             0 => String::new(),
             count => format!(" and {count} untracked SYNs of this second"),
@@ -98,18 +102,53 @@ impl Guarded {
             event.half_open,
             self.limit_words()
         );
-        self.enter(State::Protecting, reason, event.at_ns);
-        self.hold = Some(Hold::new(event.at_ns, hold_ns));
+        if self.state == State::Protecting {
+            if self.number_lost {
+                self.number_lost = false;
+                self.reason = reason;
+            }
+            return false;
+        }
+        if event.at_ns <= self.since_ns {
+            return false;
+        }
+        self.protecting_because(reason, event.at_ns, now_ns, hold_ns);
+        true
+    }
+
+    /// The state was found to be protecting, without the event that says why.
+    pub fn found_protecting(&mut self, since_ns: u64, now_ns: u64, hold_ns: u64) {
+        let reason = format!(
+            "half-open connections reached {} (their number was lost)",
+            self.limit_words()
+        );
+        self.protecting_because(reason, since_ns, now_ns, hold_ns);
+        self.number_lost = true;
+    }
+
+    /// The service has been protecting since `since_ns`. It holds from now
+    /// on: what the pressure was before is not known.
+    pub fn protecting_because(&mut self, reason: String, since_ns: u64, now_ns: u64, hold_ns: u64) {
+        self.enter(State::Protecting, reason, since_ns);
+        self.hold = Some(Hold::new(now_ns, hold_ns));
         self.samples.clear();
         self.drained_at = None;
     }
 
-    /// The state was found or set to be protecting, for another reason.
-    pub fn protecting_because(&mut self, reason: String, now_ns: u64, hold_ns: u64) {
-        self.enter(State::Protecting, reason, now_ns);
-        self.hold = Some(Hold::new(now_ns, hold_ns));
-        self.samples.clear();
-        self.drained_at = None;
+    /// Why the service must protect though the data path counted less: the
+    /// kernel itself has `kernel_half_open` half-open connections. An ACK that
+    /// somebody forged ends one for the data path, not for the kernel.
+    #[must_use]
+    pub fn kernel_demands(&self, kernel_half_open: u64) -> Option<String> {
+        (self.mode == Mode::Auto
+            && self.state == State::Observing
+            && kernel_half_open >= self.limits.on)
+            .then(|| {
+                format!(
+                    "{kernel_half_open} half-open connections in the kernel reached {}",
+                    self.limit_words()
+                )
+            })
     }
 
     /// The service was released.
@@ -127,6 +166,7 @@ impl Guarded {
         self.state = state;
         self.reason = reason;
         self.since_ns = now_ns;
+        self.number_lost = false;
     }
 
     /// Takes the counts of another second; what is to be done.
@@ -158,6 +198,8 @@ impl Guarded {
         if self.mode == Mode::Auto
             && let Some(hold) = &mut self.hold
             && hold.is_over(now_ns, self.pressure, self.limits)
+            // One sample says nothing of unanswered cookies.
+            && self.samples.len() > 1
         {
             return Action::Release;
         }
@@ -187,18 +229,26 @@ mod tests {
     const LIFE: u64 = 63 * SECOND;
     const HOLD: u64 = 10 * SECOND;
 
-    fn protecting() -> Guarded {
+    fn observing() -> Guarded {
         let mut guarded = Guarded::new(80, 0, Mode::Auto, 0);
         guarded.limits = Limits::new(511, None, 1000);
         guarded.backlog = 511;
-        let event = Event {
-            at_ns: 0,
-            half_open: 255,
+        guarded
+    }
+
+    fn event(at_ns: u64, half_open: u64) -> Event {
+        Event {
+            at_ns,
+            half_open,
             limit: 255,
             slot: 0,
             untracked: 0,
-        };
-        guarded.protecting(&event, HOLD);
+        }
+    }
+
+    fn protecting() -> Guarded {
+        let mut guarded = observing();
+        assert!(guarded.protecting(&event(1, 255), 1, HOLD));
         guarded
     }
 
@@ -215,6 +265,66 @@ mod tests {
         assert_eq!(
             protecting().reason,
             "255 half-open connections reached the limit of 255 (half of the backlog of 511)"
+        );
+    }
+
+    #[test]
+    fn one_switch_is_told_once() {
+        let mut guarded = protecting();
+        assert!(!guarded.protecting(&event(1, 256), 2, HOLD), "another CPU");
+        assert!(!guarded.protecting(&event(2, 257), 2, HOLD), "another CPU");
+        assert!(guarded.reason.starts_with("255 "), "{}", guarded.reason);
+        guarded.released(10, 9);
+        assert!(!guarded.protecting(&event(9, 255), 10, HOLD), "stale");
+        assert_eq!(guarded.state, State::Observing);
+        assert!(guarded.protecting(&event(10, 300), 11, HOLD));
+    }
+
+    #[test]
+    fn a_late_event_still_says_the_number() {
+        let mut guarded = observing();
+        guarded.found_protecting(5, 6, HOLD);
+        assert!(guarded.reason.contains("number was lost"));
+        assert!(!guarded.protecting(&event(5, 255), 7, HOLD));
+        assert!(guarded.reason.starts_with("255 "), "{}", guarded.reason);
+        assert_eq!(guarded.since_ns, 5);
+    }
+
+    #[test]
+    fn the_kernels_own_count_demands_protection_in_mode_auto() {
+        let mut guarded = observing();
+        assert_eq!(guarded.kernel_demands(254), None);
+        assert_eq!(
+            guarded.kernel_demands(255).unwrap(),
+            "255 half-open connections in the kernel reached the limit of 255 (half of the backlog of 511)"
+        );
+        assert_eq!(protecting().kernel_demands(300), None);
+        guarded.mode = Mode::Observe;
+        assert_eq!(guarded.kernel_demands(300), None);
+    }
+
+    #[test]
+    fn a_takeover_in_a_long_flood_does_not_release() {
+        let mut guarded = observing();
+        let now = 1000 * SECOND;
+        guarded.protecting_because("left protecting".to_owned(), 0, now, HOLD);
+        assert_eq!(guarded.since_ns, 0);
+        for second in 0..30 {
+            let sent = counters(100_000 + second * 1000, 0);
+            let action = guarded.second(0, &sent, LIFE, now + second * SECOND);
+            assert_eq!(action, Action::None, "second {second}");
+        }
+    }
+
+    #[test]
+    fn one_sample_releases_nothing() {
+        let mut guarded = observing();
+        guarded.protecting_because("left protecting".to_owned(), 0, 0, HOLD);
+        let (late, sent) = (100 * SECOND, counters(5, 0));
+        assert_eq!(guarded.second(0, &sent, LIFE, late), Action::None);
+        assert_eq!(
+            guarded.second(0, &sent, LIFE, late + SECOND),
+            Action::Release
         );
     }
 
@@ -251,13 +361,13 @@ mod tests {
             let both = counters(second * 5000, second * 5000);
             guarded.second(3, &both, LIFE, second * SECOND) == Action::Release
         });
-        assert_eq!(released, Some(10));
+        assert_eq!(released, Some(11));
     }
 
     #[test]
     fn mode_protect_is_never_released() {
         let mut guarded = Guarded::new(80, 0, Mode::Protect, 0);
-        guarded.protecting_because("mode protect".to_owned(), 0, HOLD);
+        guarded.protecting_because("mode protect".to_owned(), 0, 0, HOLD);
         for second in 1..100 {
             let action = guarded.second(0, &counters(0, 0), LIFE, second * SECOND);
             assert_eq!(action, Action::None);

@@ -8,9 +8,10 @@ use tracing::warn;
 
 use super::clock::now_ns;
 use super::guarded::Guarded;
+use super::listeners::MPTCP;
 use super::{Controller, mode_name};
 use crate::datapath::{Engine, Maps};
-use crate::kernel::sock_diag::half_open;
+use crate::kernel::sock_diag::half_open_by_port;
 use crate::kernel::tcp_ext::TcpExt;
 use crate::report::{
     CounterReport, HandshakeReport, InterfaceReport, KernelReport, Report, ServiceReport,
@@ -76,7 +77,11 @@ impl Controller {
         ServiceReport {
             port: guarded.port,
             state: guarded.state.name().to_owned(),
-            reason: guarded.reason.clone(),
+            reason: if backlog.is_some_and(|backlog| backlog.mptcp) {
+                format!("{}; {MPTCP}", guarded.reason)
+            } else {
+                guarded.reason.clone()
+            },
             state_seconds: now_ns().saturating_sub(guarded.since_ns) as f64 / 1e9,
             listeners: backlog
                 .map(|backlog| backlog.addresses.iter().cloned().collect())
@@ -164,16 +169,10 @@ fn handshakes(counters: &ServiceCounters) -> HandshakeReport {
 }
 
 fn kernel_half_open() -> HashMap<u16, u64> {
-    let mut by_port = HashMap::new();
-    match half_open() {
-        Ok(all) => {
-            for half_open in all {
-                *by_port.entry(half_open.local.port()).or_default() += 1;
-            }
-        }
-        Err(error) => warn!("{error}"),
-    }
-    by_port
+    half_open_by_port().unwrap_or_else(|error| {
+        warn!("{error}");
+        HashMap::new()
+    })
 }
 
 fn kernel_counters() -> KernelReport {

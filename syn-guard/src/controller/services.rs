@@ -2,6 +2,7 @@
 //! and their states.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use syn_guard_common::abi::{
@@ -14,13 +15,19 @@ use tracing::{debug, info, warn};
 
 use super::clock::now_ns;
 use super::guarded::{Action, Guarded};
-use super::listeners::{Backlog, Own, backlogs, entries, open_ports};
+use super::listeners::{
+    Backlog, Host, MPTCP, Own, Proxies, backlogs, entries, must_tell, open_ports,
+};
 use super::slots::Slots;
 use super::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, DataPathError, Takeover};
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
-use crate::kernel::sock_diag::{Listener, TcpState, for_each_connection, listeners};
+use crate::kernel::interfaces::interfaces;
+use crate::kernel::owners::Owners;
+use crate::kernel::sock_diag::{
+    Listener, TcpState, for_each_connection, half_open_by_port, listeners,
+};
 use crate::kernel::tcp_settings::ipv6_hop_limit;
 
 /// How often the connections of a protecting service are told to the data
@@ -36,12 +43,26 @@ pub struct Services {
     slots: Slots,
     guarded: BTreeMap<u16, Guarded>,
     entries: HashMap<ListenerKey, Entry>,
-    own: Vec<Own>,
-    settings: TcpSettings,
+    interfaces: Vec<String>,
+    host: Host,
     life_ns: u64,
     backlogs: HashMap<u16, Backlog>,
+    proxies: Proxies,
     marked_at_ns: u64,
+    said: Said,
+}
+
+/// What was said already.
+#[derive(Default)]
+struct Said {
+    /// Services for which there was no slot.
     refused: usize,
+    /// Listeners for which there was no room.
+    unlisted: usize,
+    /// Services with an MPTCP listener.
+    mptcp: BTreeSet<u16>,
+    /// Services whose count of half-open connections is broken.
+    miscounted: BTreeSet<u16>,
 }
 
 impl Services {
@@ -56,12 +77,17 @@ impl Services {
             slots: Slots::default(),
             guarded: BTreeMap::new(),
             entries: HashMap::new(),
-            own: Vec::new(),
-            settings: TcpSettings::read()?,
+            interfaces: options.interfaces.clone(),
+            host: Host {
+                own: Vec::new(),
+                settings: TcpSettings::read()?,
+                default_buffers: BTreeSet::new(),
+            },
             life_ns: 0,
             backlogs: HashMap::new(),
+            proxies: Proxies::default(),
             marked_at_ns: 0,
-            refused: 0,
+            said: Said::default(),
         };
         if datapath.takeover == Takeover::Continued {
             services.slots = Slots::continued(datapath.maps.ports()?);
@@ -72,6 +98,7 @@ impl Services {
                     guarded.protecting_because(
                         "an earlier syn-guard left it protecting".to_owned(),
                         state.since_ns,
+                        now,
                         services.hold_ns(),
                     );
                 }
@@ -120,63 +147,93 @@ impl Services {
         self.guarded.values().any(Guarded::has_cookies_out)
     }
 
-    /// Follows listeners, own addresses and settings.
+    /// Follows listeners, own addresses and settings. What fails half-way is
+    /// done the next time: what is to be done goes by what the maps say.
     pub fn refresh(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        self.settings = TcpSettings::read()?;
-        self.life_ns = half_open_life_ns(u32::from(self.settings.synack_retries));
-        self.own = local_addresses()?
-            .iter()
-            .map(|local| {
-                // An interface that is just going away has the default.
-                let hop_limit = ipv6_hop_limit(&local.interface).ok().flatten();
-                Own::new(local, &self.settings, hop_limit)
-            })
-            .collect();
-        let listeners = listeners()?;
-        self.backlogs = backlogs(&listeners);
+        self.read_host()?;
+        let listeners = self.read_listeners()?;
         let wanted = if self.ports.is_empty() {
             open_ports(&listeners)
         } else {
             self.ports.clone()
         };
-        let changes = self.slots.update(&wanted);
-        for (port, slot) in changes.removed {
+        for (port, slot) in self.slots.unwanted(&wanted) {
             self.remove(datapath, port, slot)?;
+            self.slots.free(port);
         }
+        let refused = self.slots.assign(&wanted);
         // Listeners and limits first: a service is complete when its port
         // leads to it.
         self.write_listeners(datapath, &listeners)?;
         let now = now_ns();
-        for (port, slot) in &changes.added {
-            datapath.maps.clear_slot(*slot)?;
-            self.guarded
-                .insert(*port, Guarded::new(*port, *slot, self.mode, now));
-        }
-        self.write_configs(datapath)?;
-        for (port, slot) in changes.added {
-            datapath.control.set_state(slot, State::Observing, now)?;
-            datapath.maps.set_port(port, Some(slot))?;
-            self.log_added(port);
-        }
-        self.apply_mode(datapath)?;
-        if changes.refused.len() != self.refused {
-            self.refused = changes.refused.len();
-            if self.refused > 0 {
-                warn!(
-                    "{} services are not guarded, from port {} on: syn-guard guards {} at most; name those that matter with --ports",
-                    self.refused,
-                    changes.refused.first().copied().unwrap_or(0),
-                    syn_guard_common::abi::MAX_SERVICES
-                );
+        for (port, slot) in self.slots.by_port() {
+            if !self.guarded.contains_key(port) {
+                datapath.maps.clear_slot(*slot)?;
+                self.guarded
+                    .insert(*port, Guarded::new(*port, *slot, self.mode, now));
             }
         }
+        self.write_configs(datapath)?;
+        for (port, slot) in self.slots.by_port() {
+            if datapath.maps.slot_of_port(*port)? == Some(*slot) {
+                continue;
+            }
+            let state = datapath.maps.state(*slot)?;
+            if State::from_u32(state.state) == State::Off {
+                datapath.control.set_state(*slot, State::Observing, now)?;
+            }
+            datapath.maps.set_port(*port, Some(*slot))?;
+            self.log_added(*port);
+        }
+        self.apply_mode(datapath)?;
+        self.say_refused(&refused);
+        self.say_mptcp();
         Ok(())
+    }
+
+    /// Reads settings and own addresses.
+    fn read_host(&mut self) -> Result<(), ControllerError> {
+        let settings = TcpSettings::read()?;
+        self.life_ns = half_open_life_ns(u32::from(settings.synack_retries));
+        // Interfaces that went away may come back: without any, the MTU is
+        // that of the addresses' own.
+        let guarded_mtu = interfaces()?
+            .iter()
+            .filter(|interface| self.interfaces.contains(&interface.name))
+            .map(|interface| interface.mtu)
+            .min();
+        self.host.own = local_addresses()?
+            .iter()
+            .map(|local| {
+                // An interface that is just going away has the default.
+                let hop_limit = match local.address {
+                    IpAddr::V4(_) => None,
+                    IpAddr::V6(_) => ipv6_hop_limit(&local.interface).ok().flatten(),
+                };
+                Own::new(local, &settings, hop_limit, guarded_mtu)
+            })
+            .collect();
+        self.host.default_buffers.insert(settings.rmem[1]);
+        self.host.settings = settings;
+        Ok(())
+    }
+
+    /// Reads the listeners that are guarded, and their backlogs.
+    fn read_listeners(&mut self) -> Result<Vec<Listener>, ControllerError> {
+        let mut listeners = listeners()?;
+        for port in self.proxies.leave_out(&mut listeners, program_of) {
+            info!(
+                port,
+                "docker-proxy listens there, which gets none of the connections from outside: they are forwarded to a container, which syn-guard does not guard"
+            );
+        }
+        self.backlogs = backlogs(&listeners);
+        Ok(listeners)
     }
 
     /// Follows the accept queues only.
     pub fn refresh_listeners(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        let listeners = listeners()?;
-        self.backlogs = backlogs(&listeners);
+        let listeners = self.read_listeners()?;
         self.write_listeners(datapath, &listeners)
     }
 
@@ -185,7 +242,7 @@ impl Services {
         datapath: &mut DataPath,
         listeners: &[Listener],
     ) -> Result<(), ControllerError> {
-        let entries = entries(listeners, &self.own, &self.settings, self.slots.by_port());
+        let entries = entries(listeners, &self.host, self.slots.by_port(), now_ns());
         if self.entries.is_empty() {
             // What an earlier controller left and is no more.
             for key in datapath.maps.listeners() {
@@ -194,16 +251,65 @@ impl Services {
                 }
             }
         }
-        for key in self.entries.keys().filter(|key| !entries.contains_key(key)) {
-            datapath.maps.remove_listener(key);
-        }
-        for (key, entry) in &entries {
-            if self.entries.get(key) != Some(entry) {
-                datapath.maps.set_listener(key, entry)?;
+        self.entries.retain(|key, _| {
+            let keep = entries.contains_key(key);
+            if !keep {
+                datapath.maps.remove_listener(key);
+            }
+            keep
+        });
+        let mut unlisted = 0;
+        for (key, entry) in entries {
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|old| !must_tell(old, &entry))
+            {
+                continue;
+            }
+            if datapath.maps.set_listener(&key, &entry)? {
+                self.entries.insert(key, entry);
+            } else {
+                unlisted += 1;
             }
         }
-        self.entries = entries;
+        if (unlisted == 0) != (self.said.unlisted == 0) {
+            self.said.unlisted = unlisted;
+            if unlisted > 0 {
+                warn!(
+                    "{unlisted} pairs of an own address and a port are not guarded: syn-guard keeps {} at most; name the ports that matter with --ports",
+                    syn_guard_common::abi::MAX_LISTENERS
+                );
+            }
+        }
         Ok(())
+    }
+
+    fn say_refused(&mut self, refused: &[u16]) {
+        if refused.len() == self.said.refused {
+            return;
+        }
+        self.said.refused = refused.len();
+        if let Some(first) = refused.first() {
+            warn!(
+                "{} services are not guarded, from port {first} on: syn-guard guards {} at most; name those that matter with --ports",
+                refused.len(),
+                syn_guard_common::abi::MAX_SERVICES
+            );
+        }
+    }
+
+    fn say_mptcp(&mut self) {
+        let mptcp: BTreeSet<u16> = self
+            .guarded
+            .keys()
+            .filter(|port| self.backlogs.get(port).is_some_and(|all| all.mptcp))
+            .copied()
+            .collect();
+        for port in mptcp.difference(&self.said.mptcp) {
+            warn!(service = port, "not protected: {MPTCP}");
+        }
+        self.said.mptcp = mptcp;
     }
 
     fn write_configs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
@@ -239,7 +345,7 @@ impl Services {
                     datapath
                         .control
                         .set_state(guarded.slot, State::Protecting, now)?;
-                    guarded.protecting_because("--mode protect".to_owned(), now, hold_ns);
+                    guarded.protecting_because("--mode protect".to_owned(), now, now, hold_ns);
                     info!(
                         service = guarded.port,
                         "observing -> protecting: {}", guarded.reason
@@ -276,7 +382,12 @@ impl Services {
         sweep::forget(datapath, slot)?;
         datapath.maps.clear_slot(slot)?;
         self.guarded.remove(&port);
-        info!(service = port, "no longer guarded: nobody listens there");
+        let why = if self.ports.is_empty() {
+            "nobody listens there"
+        } else {
+            "--ports leaves it out"
+        };
+        info!(service = port, "no longer guarded: {why}");
         Ok(())
     }
 
@@ -302,7 +413,9 @@ impl Services {
         else {
             return;
         };
-        guarded.protecting(event, hold_ns);
+        if !guarded.protecting(event, now_ns(), hold_ns) {
+            return;
+        }
         warn!(
             service = guarded.port,
             half_open = event.half_open,
@@ -317,26 +430,63 @@ impl Services {
     /// Counts another second of every service and decides.
     pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
+        let kernel = if self.mode == Mode::Auto {
+            half_open_by_port()?
+        } else {
+            HashMap::new()
+        };
         for guarded in self.guarded.values_mut() {
             let now = now_ns();
+            let in_kernel = kernel.get(&guarded.port).copied().unwrap_or(0);
             let state = datapath.maps.state(guarded.slot)?;
-            if State::from_u32(state.state) == State::Protecting
-                && guarded.state != State::Protecting
-            {
+            let protects = State::from_u32(state.state) == State::Protecting;
+            if protects && guarded.state != State::Protecting {
                 // The ring buffer was full, or this controller not yet there.
-                let reason = format!(
-                    "half-open connections reached {} (their number was lost)",
-                    guarded.limit_words()
-                );
-                guarded.protecting_because(reason, state.since_ns, hold_ns);
+                guarded.found_protecting(state.since_ns, now, hold_ns);
                 self.marked_at_ns = 0;
                 warn!(
                     service = guarded.port,
                     "observing -> protecting: {}", guarded.reason
                 );
+            } else if let Some(reason) = guarded.kernel_demands(in_kernel) {
+                datapath
+                    .control
+                    .set_state(guarded.slot, State::Protecting, now)?;
+                guarded.protecting_because(reason, now, now, hold_ns);
+                self.marked_at_ns = 0;
+                warn!(
+                    service = guarded.port,
+                    half_open = in_kernel,
+                    limit = guarded.limits.on,
+                    "observing -> protecting: {}",
+                    guarded.reason
+                );
             }
+            if protects && state.validating == 0 {
+                // Else every cookie that it sends would come back in vain.
+                datapath
+                    .control
+                    .set_state(guarded.slot, State::Protecting, state.since_ns)?;
+                warn!(
+                    service = guarded.port,
+                    "protected without validating cookies: it does again"
+                );
+            }
+            // No write could right it that loses no count.
+            if state.half_open > u64::from(MAX_HALF_OPEN) {
+                if self.said.miscounted.insert(guarded.port) {
+                    warn!(
+                        service = guarded.port,
+                        half_open = state.half_open,
+                        "the count of half-open connections is wrong: restart syn-guard"
+                    );
+                }
+            } else {
+                self.said.miscounted.remove(&guarded.port);
+            }
+            let half_open = state.half_open.max(in_kernel);
             let counters = datapath.maps.counters(guarded.slot)?;
-            match guarded.second(state.half_open, &counters, life_ns, now) {
+            match guarded.second(half_open, &counters, life_ns, now) {
                 Action::None => {}
                 Action::Release => {
                     datapath
@@ -395,4 +545,13 @@ impl Services {
         }
         debug!(marked, "told the data path of existing connections");
     }
+}
+
+/// The names of the programs that hold sockets, by inode.
+fn program_of(inodes: &HashSet<u64>) -> HashMap<u64, String> {
+    let owners = Owners::scan(inodes);
+    inodes
+        .iter()
+        .filter_map(|inode| Some((*inode, owners.get(*inode)?.program.clone())))
+        .collect()
 }

@@ -10,17 +10,6 @@ pub struct Slots {
     by_port: BTreeMap<u16, u32>,
 }
 
-/// What an update changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlotChanges {
-    /// Services that are new, with their slots.
-    pub added: Vec<(u16, u32)>,
-    /// Services that are no more, with the slots they had.
-    pub removed: Vec<(u16, u32)>,
-    /// Ports for which no slot was left.
-    pub refused: Vec<u16>,
-}
-
 impl Slots {
     /// Goes on with slots that an earlier controller gave.
     #[must_use]
@@ -36,18 +25,28 @@ impl Slots {
         &self.by_port
     }
 
-    /// Guards exactly `wanted`. A service keeps its slot.
-    pub fn update(&mut self, wanted: &BTreeSet<u16>) -> SlotChanges {
-        let mut changes = SlotChanges::default();
-        self.by_port.retain(|port, slot| {
-            let keep = wanted.contains(port);
-            if !keep {
-                changes.removed.push((*port, *slot));
-            }
-            keep
-        });
+    /// Services that are not `wanted` any more, with their slots, which they
+    /// keep until [`Self::free`].
+    #[must_use]
+    pub fn unwanted(&self, wanted: &BTreeSet<u16>) -> Vec<(u16, u32)> {
+        self.by_port
+            .iter()
+            .filter(|(port, _)| !wanted.contains(port))
+            .map(|(port, slot)| (*port, *slot))
+            .collect()
+    }
+
+    /// Frees the slot of a service that is no more.
+    pub fn free(&mut self, port: u16) {
+        self.by_port.remove(&port);
+    }
+
+    /// Gives a slot to each `wanted` port that has none; the ports for which
+    /// none was left.
+    pub fn assign(&mut self, wanted: &BTreeSet<u16>) -> Vec<u16> {
         let used: BTreeSet<u32> = self.by_port.values().copied().collect();
         let mut free = (0..MAX_SERVICES).filter(|slot| !used.contains(slot));
+        let mut refused = Vec::new();
         for port in wanted {
             if self.by_port.contains_key(port) {
                 continue;
@@ -55,12 +54,11 @@ impl Slots {
             match free.next() {
                 Some(slot) => {
                     self.by_port.insert(*port, slot);
-                    changes.added.push((*port, slot));
                 }
-                None => changes.refused.push(*port),
+                None => refused.push(*port),
             }
         }
-        changes
+        refused
     }
 }
 
@@ -71,10 +69,15 @@ mod tests {
     #[test]
     fn a_service_keeps_its_slot_and_a_free_one_is_used_again() {
         let mut slots = Slots::default();
-        assert_eq!(slots.update(&[80, 443].into()).added, [(80, 0), (443, 1)]);
-        let changes = slots.update(&[443].into());
-        assert_eq!((changes.removed, changes.added.len()), (vec![(80, 0)], 0));
-        assert_eq!(slots.update(&[22, 443].into()).added, [(22, 0)]);
+        assert!(slots.assign(&[80, 443].into()).is_empty());
+        assert_eq!(slots.by_port(), &BTreeMap::from([(80, 0), (443, 1)]));
+        for _ in 0..2 {
+            // As long as it is not freed, it is told again.
+            assert_eq!(slots.unwanted(&[443].into()), [(80, 0)]);
+        }
+        slots.free(80);
+        assert!(slots.unwanted(&[443].into()).is_empty());
+        assert!(slots.assign(&[22, 443].into()).is_empty());
         assert_eq!(slots.by_port(), &BTreeMap::from([(22, 0), (443, 1)]));
     }
 
@@ -82,8 +85,8 @@ mod tests {
     fn past_the_last_slot_ports_are_refused() {
         let mut slots = Slots::continued([(1, 7)]);
         let last = u16::try_from(MAX_SERVICES).unwrap() + 2;
-        let changes = slots.update(&(1..=last).collect());
-        assert_eq!(changes.refused, [last - 1, last]);
+        let refused = slots.assign(&(1..=last).collect());
+        assert_eq!(refused, [last - 1, last]);
         let used: BTreeSet<_> = slots.by_port().values().collect();
         assert_eq!(used.len(), MAX_SERVICES as usize);
         assert_eq!(slots.by_port()[&1], 7);

@@ -1,7 +1,7 @@
 //! The maps with their types.
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CookieKeys, Event, HalfOpen, Listener, ListenerKey, REASONS, Reason, ServiceConfig,
     ServiceCounters, ServiceState, Source, SourceKey,
@@ -44,7 +44,7 @@ macro_rules! take {
             .take_map($name)
             .ok_or_else(|| broken($name, &"it is not in the object"))?
             .try_into()
-            .map_err(|error: aya::maps::MapError| broken($name, &error))?
+            .map_err(|error: MapError| broken($name, &error))?
     };
 }
 
@@ -90,6 +90,17 @@ impl Maps {
     pub fn set_port(&mut self, port: u16, slot: Option<u32>) -> Result<(), DataPathError> {
         self.by_port
             .set(u32::from(port), slot.map_or(0, |slot| slot + 1), 0)
+            .map_err(|error| broken("SERVICE_BY_PORT", &error))
+    }
+
+    /// The slot that `port` leads to.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn slot_of_port(&self, port: u16) -> Result<Option<u32>, DataPathError> {
+        self.by_port
+            .get(&u32::from(port), 0)
+            .map(|slot| slot.checked_sub(1))
             .map_err(|error| broken("SERVICE_BY_PORT", &error))
     }
 
@@ -183,18 +194,24 @@ impl Maps {
         Ok(())
     }
 
-    /// Adds or changes a listener.
+    /// Adds or changes a listener; false when there are too many.
     ///
     /// # Errors
-    /// When the kernel refuses, or there are too many.
+    /// When the kernel refuses for another reason.
     pub fn set_listener(
         &mut self,
         key: &ListenerKey,
         listener: &Listener,
-    ) -> Result<(), DataPathError> {
-        self.listeners
-            .insert(key, listener, 0)
-            .map_err(|error| broken("LISTENERS", &error))
+    ) -> Result<bool, DataPathError> {
+        match self.listeners.insert(key, listener, 0) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(broken("LISTENERS", &error)),
+        }
     }
 
     /// Removes a listener, if it is there.

@@ -13,8 +13,6 @@ type Get<'a> = &'a dyn Fn(&str) -> Result<String, SysctlError>;
 /// TCP's settings in the calling thread's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
-    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
-    pub syncookies: u8,
     /// `net.ipv4.tcp_synack_retries`.
     pub synack_retries: u8,
     /// `net.ipv4.tcp_timestamps`: 0 off, 1 with a secret offset, 2 without.
@@ -30,19 +28,11 @@ pub struct TcpSettings {
     /// `net.core.rmem_max`, bytes. Older kernels show it in the first network
     /// namespace only; then the kernel's default.
     pub rmem_max: u32,
-    /// `net.core.somaxconn`.
-    pub somaxconn: u32,
-    /// `net.ipv4.tcp_max_syn_backlog`.
-    pub max_syn_backlog: u32,
     /// `net.ipv4.ip_default_ttl`.
     pub default_ttl: u8,
     /// `net.ipv6.conf.default.hop_limit`: what an interface starts with. An
     /// interface's own wins (`ip6_dst_hoplimit`), see [`ipv6_hop_limit`].
     pub ipv6_hop_limit: u8,
-    /// `net.ipv4.tcp_adv_win_scale`.
-    pub adv_win_scale: i32,
-    /// `net.ipv4.tcp_workaround_signed_windows`.
-    pub workaround_signed_windows: bool,
 }
 
 impl TcpSettings {
@@ -60,7 +50,6 @@ impl TcpSettings {
             return Err(unexpected(rmem, &value, "three numbers"));
         };
         Ok(Self {
-            syncookies: number(get, "net.ipv4.tcp_syncookies")?,
             synack_retries: number(get, "net.ipv4.tcp_synack_retries")?,
             timestamps: number(get, "net.ipv4.tcp_timestamps")?,
             sack: flag("net.ipv4.tcp_sack")?,
@@ -72,12 +61,8 @@ impl TcpSettings {
                 small(rmem, largest)?,
             ],
             rmem_max: number_or(get, "net.core.rmem_max", RMEM_MAX)?,
-            somaxconn: number(get, "net.core.somaxconn")?,
-            max_syn_backlog: number(get, "net.ipv4.tcp_max_syn_backlog")?,
             default_ttl: number(get, "net.ipv4.ip_default_ttl")?,
             ipv6_hop_limit: number_or(get, "net.ipv6.conf.default.hop_limit", HOP_LIMIT)?,
-            adv_win_scale: number(get, "net.ipv4.tcp_adv_win_scale")?,
-            workaround_signed_windows: flag("net.ipv4.tcp_workaround_signed_windows")?,
         })
     }
 }
@@ -127,13 +112,11 @@ mod tests {
             "net.core.rmem_max" | "net.ipv6.conf.default.hop_limit" => {
                 Err(SysctlError::Missing(name.to_owned()))
             }
-            "net.ipv4.tcp_adv_win_scale" => Ok("-2".to_owned()),
             _ => Ok("1".to_owned()),
         };
         let read = TcpSettings::read_with(&get).unwrap();
         assert_eq!(read.rmem, [4096, 131_072, 6_291_456]);
         assert_eq!((read.rmem_max, read.ipv6_hop_limit), (212_992, 64));
-        assert_eq!(read.adv_win_scale, -2);
         assert!(read.sack);
     }
 

@@ -31,9 +31,8 @@ fn listener(local: &str, ipv6_socket: bool, backlog: u32) -> Listener {
         backlog,
         accept_queue: 1,
         rcvbuf: 131_072,
-        interface: 0,
+        mptcp: false,
         inode: 1,
-        uid: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Half-open connections.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use netlink_packet_sock_diag::{
     constants::AF_INET6,
@@ -52,4 +52,20 @@ pub fn half_open() -> Result<Vec<HalfOpen>, SockDiagError> {
         },
     )?;
     Ok(found)
+}
+
+/// How many half-open connections each local port has. Keeps nothing else:
+/// memory does not grow with their number.
+pub fn half_open_by_port() -> Result<HashMap<u16, u64>, SockDiagError> {
+    let mut by_port: HashMap<u16, u64> = HashMap::new();
+    each_socket(
+        "half-open connections",
+        StateFlags::SYN_RECV,
+        ExtensionFlags::empty(),
+        |header, _| {
+            *by_port.entry(header.socket_id.source_port).or_default() += 1;
+            Ok(())
+        },
+    )?;
+    Ok(by_port)
 }

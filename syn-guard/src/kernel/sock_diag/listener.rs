@@ -11,6 +11,10 @@ use netlink_packet_sock_diag::{
 use super::{HEADER, SockDiagError, each_socket, ends};
 use crate::kernel::netlink::{NetlinkError, attributes};
 
+/// `INET_DIAG_ULP_INFO` and `INET_ULP_INFO_NAME` of `inet_diag.h`.
+const INET_DIAG_ULP_INFO: u16 = 19;
+const INET_ULP_INFO_NAME: u16 = 1;
+
 /// A socket in LISTEN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -27,12 +31,10 @@ pub struct Listener {
     pub accept_queue: u32,
     /// Its receive buffer (`sk_rcvbuf`), bytes.
     pub rcvbuf: u32,
-    /// The interface it is bound to, 0 for any.
-    pub interface: u32,
+    /// The first subflow's socket of an MPTCP listener.
+    pub mptcp: bool,
     /// Its inode, by which its owner is found.
     pub inode: u64,
-    /// The user who made it.
-    pub uid: u32,
 }
 
 impl Listener {
@@ -54,7 +56,8 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
     each_socket(
         "listening sockets",
         StateFlags::LISTEN,
-        ExtensionFlags::SKMEMINFO,
+        // The upper protocol (`INET_DIAG_ULP_INFO`) comes with INFO only.
+        ExtensionFlags::SKMEMINFO | ExtensionFlags::INFO,
         |header, payload| {
             // The dump goes on by position: a listener that closed meanwhile
             // makes it tell another one twice.
@@ -68,7 +71,7 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
 }
 
 fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, NetlinkError> {
-    let (mut v6_only, mut rcvbuf) = (false, 0);
+    let (mut v6_only, mut rcvbuf, mut mptcp) = (false, 0, false);
     for attribute in attributes(payload, HEADER) {
         let attribute = attribute?;
         match attribute.kind() {
@@ -77,6 +80,7 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
             INET_DIAG_SKMEMINFO => {
                 rcvbuf = parse_u32(attribute.value().get(4..8).unwrap_or_default())?;
             }
+            INET_DIAG_ULP_INFO => mptcp = is_mptcp(attribute.value())?,
             _ => {}
         }
     }
@@ -87,10 +91,20 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
         backlog: header.send_queue,
         accept_queue: header.recv_queue,
         rcvbuf,
-        interface: header.socket_id.interface_id,
+        mptcp,
         inode: header.inode.into(),
-        uid: header.uid,
     })
+}
+
+/// Whether the nested attributes of `INET_DIAG_ULP_INFO` name MPTCP.
+fn is_mptcp(nested: &[u8]) -> Result<bool, NetlinkError> {
+    for attribute in attributes(nested, 0) {
+        let attribute = attribute?;
+        if attribute.kind() == INET_ULP_INFO_NAME {
+            return Ok(attribute.value().strip_suffix(&[0]) == Some(b"mptcp"));
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -109,6 +123,39 @@ mod tests {
         assert!(listener.rcvbuf >= 4096, "{listener:?}");
         assert_eq!(listener.accept_queue, 0);
         assert_ne!(listener.inode, 0);
+        assert!(!listener.mptcp);
+    }
+
+    #[test]
+    fn the_upper_protocol_is_named() {
+        let nested = |name: &[u8; 6]| {
+            let mut bytes = vec![10, 0, 1, 0];
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(&[0, 0]);
+            bytes
+        };
+        assert!(is_mptcp(&nested(b"mptcp\0")).unwrap());
+        assert!(!is_mptcp(&nested(b"smctc\0")).unwrap());
+        assert!(!is_mptcp(&[]).unwrap());
+    }
+
+    #[test]
+    fn an_mptcp_listener_is_known() {
+        // SAFETY: plain calls; the descriptor is owned at once.
+        let ours = unsafe {
+            let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
+            if socket < 0 {
+                eprintln!("skipped: this kernel has no MPTCP");
+                return;
+            }
+            let ours = <TcpListener as std::os::fd::FromRawFd>::from_raw_fd(socket);
+            assert_eq!(libc::listen(socket, 5), 0);
+            ours
+        };
+        let port = ours.local_addr().unwrap().port();
+        let found = listeners().unwrap();
+        let listener = found.iter().find(|l| l.local.port() == port).unwrap();
+        assert!(listener.mptcp, "{listener:?}");
     }
 
     #[test]
@@ -120,9 +167,8 @@ mod tests {
             backlog: 0,
             accept_queue: 0,
             rcvbuf: 0,
-            interface: 0,
+            mptcp: false,
             inode: 1,
-            uid: 0,
         };
         let v4: SocketAddr = "10.0.0.1:80".parse().unwrap();
         let v6: SocketAddr = "[2001:db8::1]:80".parse().unwrap();

@@ -19,8 +19,8 @@ use netlink_packet_sock_diag::{
 use super::netlink::{NetlinkError, dump};
 
 pub use age::half_open_age;
-pub use connection::{Connection, TcpState, connections, for_each_connection};
-pub use half_open::{HalfOpen, half_open};
+pub use connection::{Connection, TcpState, for_each_connection};
+pub use half_open::{HalfOpen, half_open, half_open_by_port};
 pub use listener::{Listener, listeners};
 
 /// `NETLINK_SOCK_DIAG`.
