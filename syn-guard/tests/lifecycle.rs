@@ -14,7 +14,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sys::signal::Signal;
 use xtask::lab::{
     Flood, Guard, HonestClients, HonestReport, Lab, Nginx, PAGE, RunningFlood, SERVER_INTERFACE,
-    fetch, honest_ipv4,
+    binary, fetch, honest_ipv4,
 };
 
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
@@ -397,5 +397,61 @@ fn a_start_that_fails_at_once_leaves_a_killed_guards_protection() {
     let source = Some(SocketAddr::new(honest_ipv4(60_000), 0));
     fetch(lab.client(), source, nginx.ipv4(), "/").unwrap();
     lab.syn_guard_output(&["detach"]).unwrap();
+    nothing_is_left(&lab, &before);
+}
+
+#[test]
+fn a_start_that_fails_half_way_leaves_a_killed_guards_protection() {
+    let Some(lab) = lab("0") else { return };
+    let nginx = Nginx::start(&lab).unwrap();
+    let script = "for name in aa-first zz-busy; do
+        ip link add $name type veth peer name $name-p && ip link set $name up || exit
+    done";
+    lab.server().output("sh", &["-c", script]).unwrap();
+    let before = settings(&lab);
+    kill(Guard::start(&lab, &["--mode", "protect"]).unwrap());
+    let journal = || fs::read_to_string(lab.guard_state().join("undo.json")).unwrap();
+    let written = journal();
+
+    // Another guard is in the way on the last interface.
+    let mut other = lab.server().command(binary().unwrap());
+    other
+        .args(["run", "--iface", "zz-busy", "--mode", "observe"])
+        .args(["--metrics-listen", "127.0.0.1:0", "--state-dir"])
+        .arg(lab.path("other"))
+        .arg("--bpf-dir")
+        .arg(lab.bpf_dir().join("other"));
+    let mut other = lab.server().spawn(&mut other).unwrap();
+    other.wait_for_line("is guarding", SOON).unwrap();
+
+    let mut arguments = vec!["run", "--mode", "observe"];
+    for interface in ["aa-first", SERVER_INTERFACE, "zz-busy"] {
+        arguments.extend(["--iface", interface]);
+    }
+    let failed = lab.syn_guard(&arguments).unwrap().output().unwrap();
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    let kept = "an earlier syn-guard's protection stays attached to sg-server: ";
+    for line in [
+        "took over from an earlier",
+        kept,
+        "zz-busy already runs another XDP program",
+    ] {
+        assert!(said.contains(line), "no {line:?}: {said}");
+    }
+    assert!(has_xdp(&lab) && tcx_programs(&lab, SERVER_INTERFACE) == 1);
+    assert_eq!(tcx_programs(&lab, "aa-first"), 0);
+    assert_eq!(journal(), written);
+    assert_eq!(lab.server().sysctl(SYNCOOKIES).unwrap(), "1");
+    assert!(other.stop(SOON).unwrap().success());
+
+    // It protects as before, not as the start that failed would have it.
+    all_served(&honest(nginx.ipv4(), 1).run(&lab).unwrap());
+    let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    let service = guard.service(&lab, 80).unwrap();
+    assert_eq!(service["state"], "protecting", "{service}");
+    let sent = service["counters"]["cookies_sent"].as_u64();
+    assert!(sent >= Some(90), "{service}");
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
     nothing_is_left(&lab, &before);
 }

@@ -64,7 +64,7 @@ pub(super) struct RunArgs {
     /// Interface to guard; may be repeated [default: those of the default routes]
     #[arg(long = "iface", value_name = "IFACE")]
     pub(super) interfaces: Vec<String>,
-    /// TCP ports to guard, as 80,443 [default: all that somebody listens on]
+    /// TCP ports to guard, as 80,443 [default: all that somebody outside can reach]
     #[arg(
         long,
         value_name = "PORTS",

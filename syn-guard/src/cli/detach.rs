@@ -1,5 +1,7 @@
 //! `syn-guard detach`.
 
+use anyhow::Context as _;
+
 use super::args::Paths;
 use super::instance::Instance;
 use crate::datapath::PinDirectory;
@@ -16,11 +18,14 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
     let pins = PinDirectory::new(paths.bpf_dir.clone());
     let interfaces = pins.interfaces();
     let existed = pins.exists();
-    if existed {
+    let removed = if existed {
         pins.check()?;
-        pins.remove();
-    }
-    for interface in &interfaces {
+        pins.remove()
+    } else {
+        Ok(())
+    };
+    let kept = pins.interfaces();
+    for interface in interfaces.iter().filter(|name| !kept.contains(name)) {
         println!("detached from {interface}");
     }
     // Nobody listens there, as the lock is ours.
@@ -39,11 +44,10 @@ pub(super) fn run(paths: &Paths) -> anyhow::Result<()> {
     {
         anyhow::bail!("not every change could be undone (above)");
     }
-    if pins.exists() {
-        anyhow::bail!(
+    removed.with_context(|| {
+        format!(
             "not all of {} could be removed: look what else is there",
             pins.path().display()
-        );
-    }
-    Ok(())
+        )
+    })
 }

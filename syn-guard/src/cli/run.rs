@@ -82,12 +82,12 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
     );
     let metrics = tokio::spawn(server::serve_metrics(metrics, handle.clone()));
     let control = tokio::spawn(server::serve_control(control, handle));
-    controller.run(questions, stop).await;
+    let stopped = controller.run(questions, stop).await;
     metrics.abort();
     control.abort();
     // Their sockets go with them.
     let _ = (metrics.await, control.await);
-    Ok(())
+    Ok(stopped?)
 }
 
 fn load(

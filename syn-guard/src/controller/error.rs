@@ -30,6 +30,9 @@ pub enum ControllerError {
     /// No interface was named and there is no default route.
     #[error("no interface to guard: there is no default route; name one with --iface")]
     NoInterface,
+    /// Something could not be removed or undone at the end.
+    #[error("not everything could be removed or undone (above): `syn-guard detach` tries again")]
+    Left,
     /// The kernel's random source failed.
     #[error("no random keys for the cookies: getrandom: {0}")]
     Random(std::io::Error),

@@ -3,8 +3,8 @@
 use tracing::{info, warn};
 
 use super::ControllerError;
-use crate::datapath::{Attachment, DataPath, one_line};
-use crate::kernel::interfaces::{check, default_route, index_of};
+use crate::datapath::{Attachment, DataPath, DataPathError, one_line};
+use crate::kernel::interfaces::{InterfaceError, check, default_route, index_of};
 
 /// The guarded interfaces.
 pub struct Interfaces {
@@ -19,60 +19,133 @@ struct Gone {
     said: Option<String>,
 }
 
-/// The named interfaces, or those of the default routes; each once.
+/// What became of a guarded interface.
+#[derive(Debug)]
+enum Presence {
+    There,
+    /// No interface has its name, or another one has it.
+    Gone,
+    /// It could not be found out, which says nothing.
+    Unknown(InterfaceError),
+}
+
+/// What the index of its name says of an interface that had `index`.
+fn presence(index: u32, now: Result<u32, InterfaceError>) -> Presence {
+    match now {
+        Ok(now) if now == index => Presence::There,
+        Ok(_) | Err(InterfaceError::NoSuchInterface { .. }) => Presence::Gone,
+        Err(error) => Presence::Unknown(error),
+    }
+}
+
+/// The named interfaces, or those of the default routes that can be guarded;
+/// each once.
 ///
 /// # Errors
-/// One of them does not exist, or there is no default route.
+/// One of the named does not exist or cannot be guarded, there is no default
+/// route, or none whose interface can be guarded.
 pub fn choose_interfaces(names: &[String]) -> Result<Vec<String>, ControllerError> {
     let mut names = if names.is_empty() {
-        default_route()?
+        guardable(default_route()?, check)?
     } else {
+        for name in names {
+            check(name)?;
+        }
         names.to_vec()
     };
     names.sort();
     names.dedup();
-    if names.is_empty() {
-        return Err(ControllerError::NoInterface);
-    }
-    for name in &names {
-        check(name)?;
-    }
     Ok(names)
 }
 
-impl Interfaces {
-    /// Attaches to these interfaces. When one fails, pins of those before it
-    /// are left.
-    pub fn attach(names: &[String], datapath: &mut DataPath) -> Result<Self, ControllerError> {
-        datapath.detach_others(names);
-        let mut attached = Vec::new();
-        for name in names {
-            attached.push((index_of(name)?, attach(name, datapath)?));
+/// Those of the default routes' interfaces that can be guarded: a tunnel may
+/// well be among them, and whoever named nothing need not know of it.
+fn guardable(
+    names: Vec<String>,
+    check: impl Fn(&str) -> Result<(), InterfaceError>,
+) -> Result<Vec<String>, ControllerError> {
+    let mut kept = Vec::new();
+    let mut skipped = None;
+    for name in names {
+        match check(&name) {
+            Ok(()) => kept.push(name),
+            Err(error @ InterfaceError::NotEthernet(_)) => {
+                warn!("not guarded: {error}");
+                skipped = Some(error);
+            }
+            Err(error) => return Err(error.into()),
         }
-        Ok(Self {
-            attached,
+    }
+    match (kept.is_empty(), skipped) {
+        (false, _) => Ok(kept),
+        (true, Some(error)) => Err(error.into()),
+        (true, None) => Err(ControllerError::NoInterface),
+    }
+}
+
+impl Interfaces {
+    /// Attaches to these interfaces. When one fails, those before it are
+    /// detached again, but for those that an earlier guard had attached.
+    pub fn attach(names: &[String], datapath: &mut DataPath) -> Result<Self, ControllerError> {
+        // A link whose interface has another name now would be in the way.
+        for name in datapath.interfaces() {
+            if matches!(index_of(&name), Err(InterfaceError::NoSuchInterface { .. })) {
+                datapath.detach(&name);
+            }
+        }
+        let mut interfaces = Self {
+            attached: Vec::new(),
             gone: Vec::new(),
-        })
+        };
+        for name in names {
+            let attached = index_of(name)
+                .map_err(ControllerError::from)
+                .and_then(|index| Ok((index, attach(name, datapath)?)));
+            match attached {
+                Ok(attached) => interfaces.attached.push(attached),
+                Err(error) => {
+                    interfaces.take_back(datapath);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(interfaces)
+    }
+
+    /// Detaches what no earlier guard had attached; the rest stays.
+    pub fn take_back(self, datapath: &DataPath) {
+        for (_, attachment) in self.attached {
+            if !attachment.taken_over {
+                datapath.detach(&attachment.interface);
+            }
+        }
     }
 
     /// Notices interfaces that went away or came back.
     pub fn refresh(&mut self, datapath: &mut DataPath) {
         let gone = &mut self.gone;
         self.attached.retain(|(index, attachment)| {
-            let there = index_of(&attachment.interface).is_ok_and(|now| now == *index);
-            if !there {
-                warn!(
-                    interface = attachment.interface,
-                    "the interface is gone; it is guarded again when it comes back"
-                );
-                // It may only have another name.
-                datapath.detach(&attachment.interface);
-                gone.push(Gone {
-                    name: attachment.interface.clone(),
-                    said: None,
-                });
+            let interface = &attachment.interface;
+            match presence(*index, index_of(interface)) {
+                Presence::There => true,
+                Presence::Unknown(error) => {
+                    warn!(interface, "is it still there? {}", one_line(&error));
+                    true
+                }
+                Presence::Gone => {
+                    warn!(
+                        interface,
+                        "the interface is gone; it is guarded again when it comes back"
+                    );
+                    // It may only have another name.
+                    datapath.detach(interface);
+                    gone.push(Gone {
+                        name: interface.clone(),
+                        said: None,
+                    });
+                    false
+                }
             }
-            there
         });
         self.gone.retain_mut(|Gone { name, said }| {
             let Ok(index) = index_of(name) else {
@@ -109,13 +182,16 @@ impl Interfaces {
     }
 
     /// Detaches everything.
-    pub fn remove(self, datapath: DataPath) {
+    ///
+    /// # Errors
+    /// Something of it could not be removed.
+    pub fn remove(self, datapath: DataPath) -> Result<(), DataPathError> {
         datapath.remove(
             self.attached
                 .into_iter()
                 .map(|(_, attachment)| attachment)
                 .collect(),
-        );
+        )
     }
 }
 
@@ -138,4 +214,47 @@ fn attach(name: &str, datapath: &mut DataPath) -> Result<Attachment, ControllerE
         }
     }
     Ok(attachment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(name: &str) -> InterfaceError {
+        InterfaceError::NoSuchInterface {
+            name: name.to_owned(),
+            there: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_missing_or_another_interface_is_gone() {
+        assert!(matches!(presence(7, Ok(7)), Presence::There));
+        assert!(matches!(presence(7, Ok(8)), Presence::Gone));
+        assert!(matches!(presence(7, Err(none("eth0"))), Presence::Gone));
+        let unreadable = InterfaceError::NoSuchIndex(7);
+        assert!(matches!(presence(7, Err(unreadable)), Presence::Unknown(_)));
+    }
+
+    #[test]
+    fn a_tunnel_among_the_default_routes_is_skipped() {
+        let check = |name: &str| match name {
+            "wg0" => Err(InterfaceError::NotEthernet(name.to_owned())),
+            "old" => Err(none(name)),
+            _ => Ok(()),
+        };
+        let choose = |names: &[&str]| {
+            guardable(names.iter().map(|name| (*name).to_owned()).collect(), check)
+        };
+        assert_eq!(choose(&["wg0", "eth0"]).unwrap(), ["eth0"]);
+        assert!(matches!(
+            choose(&["wg0"]),
+            Err(ControllerError::Interfaces(InterfaceError::NotEthernet(_)))
+        ));
+        assert!(matches!(choose(&[]), Err(ControllerError::NoInterface)));
+        assert!(matches!(
+            choose(&["eth0", "old"]),
+            Err(ControllerError::Interfaces(_))
+        ));
+    }
 }

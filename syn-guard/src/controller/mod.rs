@@ -19,6 +19,7 @@ mod sweep;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use syn_guard_common::abi::{Event, Mode, ServiceConfig, State};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
@@ -27,9 +28,9 @@ pub use error::ControllerError;
 pub use interfaces::choose_interfaces;
 pub use options::{Options, mode_name};
 
-use crate::datapath::{DataPath, Engine, EventReader, Takeover, one_line};
+use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::report::ReportRequest;
-use crate::undo::Journal;
+use crate::undo::{Journal, Outcome};
 use interfaces::Interfaces;
 use keys::KeyRing;
 use services::Services;
@@ -56,32 +57,11 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Tells the data path what to guard and attaches it.
+    /// Attaches the data path and tells it what to guard.
     ///
     /// # Errors
-    /// Says what is in the way; then nothing stays attached or changed that
-    /// was not before.
+    /// Says what is in the way, and holds what must be cleaned up.
     pub fn start(
-        options: Options,
-        datapath: DataPath,
-        journal: Journal,
-    ) -> Result<Self, StartError> {
-        let mut parts = Some((datapath, journal));
-        let started = parts
-            .take()
-            .map(|(datapath, journal)| Self::begin(options, datapath, journal));
-        match started {
-            Some(Ok(controller)) => Ok(controller),
-            Some(Err(error)) => Err(*error),
-            // `parts` was full.
-            None => Err(StartError {
-                error: ControllerError::NoInterface,
-                parts: None,
-            }),
-        }
-    }
-
-    fn begin(
         mut options: Options,
         mut datapath: DataPath,
         mut journal: Journal,
@@ -101,7 +81,8 @@ impl Controller {
             }),
             Err(error) => Err(Box::new(StartError {
                 error,
-                parts: Some(Box::new((datapath, journal))),
+                datapath,
+                journal,
             })),
         }
     }
@@ -113,12 +94,12 @@ impl Controller {
     ) -> Result<(EventReader, Interfaces, Services, KeyRing), ControllerError> {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
-            && options.mode != syn_guard_common::abi::Mode::Observe
+            && options.mode != Mode::Observe
         {
             warn!(
                 "observing only, whatever --mode says: {reason}, and syn-guard has no other engine yet"
             );
-            options.mode = syn_guard_common::abi::Mode::Observe;
+            options.mode = Mode::Observe;
         }
         let now = clock::now_ns();
         let keys = if datapath.takeover == Takeover::Continued {
@@ -128,21 +109,32 @@ impl Controller {
             datapath.maps.set_keys(keys)?;
             ring
         };
-        keep_syncookies(options, journal)?;
-        let mut services = Services::new(options, datapath)?;
-        services.refresh(datapath)?;
+        // Before anything that an earlier guard's programs go by is changed:
+        // attaching is what fails.
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
-        Ok((events, interfaces, services, keys))
+        match guard(options, datapath, journal) {
+            Ok(services) => {
+                datapath.detach_others(&options.interfaces);
+                Ok((events, interfaces, services, keys))
+            }
+            Err(error) => {
+                interfaces.take_back(datapath);
+                Err(error)
+            }
+        }
     }
 
     /// Runs until `stop` becomes true, then detaches, undoes every change and
     /// leaves no trace. A second change of `stop` ends the wait for cookies
     /// that are still out.
+    ///
+    /// # Errors
+    /// Something is left, which the log says.
     pub async fn run(
         mut self,
         mut requests: mpsc::Receiver<ReportRequest>,
         mut stop: watch::Receiver<bool>,
-    ) {
+    ) -> Result<(), ControllerError> {
         let mut fast = interval(FAST);
         let mut slow = interval(SLOW);
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,13 +157,10 @@ impl Controller {
                 _ = slow.tick() => self.second(),
             }
         }
-        self.stop(&mut stop).await;
+        self.stop(&mut stop).await
     }
 
-    fn take_events(
-        &mut self,
-        events: Result<Vec<syn_guard_common::abi::Event>, crate::datapath::DataPathError>,
-    ) {
+    fn take_events(&mut self, events: Result<Vec<Event>, DataPathError>) {
         match events {
             Ok(events) => {
                 for event in events {
@@ -218,15 +207,21 @@ impl Controller {
             ReportRequest::Report(sender) => {
                 let _ = sender.send(self.report());
             }
+            ReportRequest::Alive(sender) => {
+                let _ = sender.send(());
+            }
             ReportRequest::Sources(sender) => {
                 let _ = sender.send(self.sources());
             }
         }
     }
 
-    async fn stop(mut self, stop: &mut watch::Receiver<bool>) {
+    async fn stop(mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ControllerError> {
         // No more cookies first; those that are out are waited for.
         self.interfaces.stop_answering(&self.datapath);
+        self.tell("states", |controller| {
+            controller.stop_protecting().map_err(Into::into)
+        });
         if self.services.any_cookies_out() {
             info!(
                 "stopping: no more cookies are sent; those that are out are validated for {} s (a second signal ends the wait)",
@@ -238,46 +233,105 @@ impl Controller {
                 _ = stop.changed() => {}
             }
         }
-        self.interfaces.remove(self.datapath);
-        restore(&mut self.journal);
+        let removed = self.interfaces.remove(self.datapath);
+        if let Err(error) = &removed {
+            error!("not everything could be removed: {}", one_line(error));
+        }
+        let restored = restore(&mut self.journal);
+        if removed.is_err() || !restored {
+            return Err(ControllerError::Left);
+        }
         info!("stopped: detached, nothing of syn-guard is left in the kernel");
+        Ok(())
+    }
+
+    /// From here on the stack answers SYNs, with its own cookies when it must:
+    /// the data path may no longer take an ACK without a connection for forged.
+    /// It goes on validating cookies that are out.
+    fn stop_protecting(&mut self) -> Result<(), DataPathError> {
+        let DataPath { maps, control, .. } = &mut self.datapath;
+        for guarded in self.services.guarded() {
+            // A SYN that is still on its way must not switch it back.
+            let config = ServiceConfig {
+                mode: Mode::Observe as u32,
+                ..maps.config(guarded.slot)?
+            };
+            maps.set_config(guarded.slot, config)?;
+            control.set_state(guarded.slot, State::Observing, clock::now_ns())?;
+        }
+        Ok(())
     }
 }
 
 /// Why the controller did not start, with what must still be cleaned up.
 pub struct StartError {
-    /// Why.
-    pub error: ControllerError,
-    parts: Option<Box<(DataPath, Journal)>>,
+    error: ControllerError,
+    datapath: DataPath,
+    journal: Journal,
 }
 
 impl StartError {
-    /// Detaches what was attached and undoes what was changed.
+    /// Detaches what was attached and undoes what was changed; but what an
+    /// earlier guard protects stays protected.
     #[must_use]
-    pub fn clean_up(self) -> ControllerError {
-        if let Some(parts) = self.parts {
-            let (datapath, mut journal) = *parts;
-            datapath.remove(Vec::new());
-            restore(&mut journal);
+    pub fn clean_up(mut self) -> ControllerError {
+        let protected = self.datapath.interfaces();
+        if self.datapath.takeover == Takeover::Continued && !protected.is_empty() {
+            warn!(
+                "an earlier syn-guard's protection stays attached to {}: `syn-guard detach` removes it",
+                protected.join(", ")
+            );
+        } else {
+            if let Err(error) = self.datapath.remove(Vec::new()) {
+                error!("not everything could be removed: {}", one_line(&error));
+            }
+            restore(&mut self.journal);
         }
         self.error
     }
 }
 
-/// Undoes all changes to the system and says so.
-pub fn restore(journal: &mut Journal) {
-    match journal.restore_all() {
-        Ok(outcomes) => outcomes.iter().for_each(|outcome| info!("{outcome}")),
-        Err(error) => error!(
-            "changes to the system could not be undone: {}",
-            one_line(&error)
-        ),
+/// Undoes all changes to the system and says so; whether all went well.
+pub fn restore(journal: &mut Journal) -> bool {
+    let outcomes = match journal.restore_all() {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            error!(
+                "changes to the system could not be undone: {}",
+                one_line(&error)
+            );
+            return false;
+        }
+    };
+    let mut all = true;
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Failed { .. } => {
+                error!("{outcome}");
+                all = false;
+            }
+            Outcome::ChangedMeanwhile { .. } | Outcome::LeftMounted { .. } => warn!("{outcome}"),
+            _ => info!("{outcome}"),
+        }
     }
+    all
+}
+
+/// Changes what must be changed, and tells the data path what to guard.
+fn guard(
+    options: &Options,
+    datapath: &mut DataPath,
+    journal: &mut Journal,
+) -> Result<Services, ControllerError> {
+    keep_syncookies(options, journal)?;
+    let mut services = Services::new(options, datapath)?;
+    services.refresh(datapath)?;
+    Ok(services)
 }
 
 /// Sets `tcp_syncookies` to 1 where it is 0 and a service may protect.
 fn keep_syncookies(options: &Options, journal: &mut Journal) -> Result<(), ControllerError> {
-    if options.mode == syn_guard_common::abi::Mode::Observe {
+    if options.mode == Mode::Observe {
         return Ok(());
     }
     if crate::kernel::sysctl::get_u64(SYNCOOKIES)? == 0 {

@@ -9,7 +9,7 @@ use syn_guard_common::abi::Mode;
 pub struct Options {
     /// Interfaces to guard; empty: those of the default routes.
     pub interfaces: Vec<String>,
-    /// Ports to guard; empty: all that somebody listens on.
+    /// Ports to guard; empty: all that somebody outside can reach.
     pub ports: Vec<u16>,
     /// What services may do.
     pub mode: Mode,

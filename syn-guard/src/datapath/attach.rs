@@ -55,9 +55,11 @@ impl DataPath {
     /// earlier controller that left them there.
     ///
     /// # Errors
-    /// Says what is in the way; then nothing is attached to this interface.
+    /// Says what is in the way; then nothing is attached to this interface
+    /// but what was.
     pub fn attach(&mut self, interface: &str) -> Result<Attachment, DataPathError> {
         let index = interfaces::index_of(interface)?;
+        let earlier_tc = self.pins.link(&tc_pin(interface)).is_some();
         let tc = self.attach_tc(interface)?;
         match self.attach_xdp(interface, index) {
             Ok((xdp, mode, why_generic, taken_over)) => Ok(Attachment {
@@ -69,16 +71,25 @@ impl DataPath {
                 _tc: tc,
             }),
             Err(error) => {
-                self.pins.unpin(&tc_pin(interface));
+                if !earlier_tc {
+                    self.pins.unpin(&tc_pin(interface));
+                }
                 Err(error)
             }
         }
     }
 
+    /// The interfaces that programs are attached to, also an earlier
+    /// controller's.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
+        self.pins.interfaces()
+    }
+
     /// Detaches an earlier controller's programs from all interfaces but
     /// these.
     pub fn detach_others(&self, interfaces: &[String]) {
-        for interface in self.pins.interfaces() {
+        for interface in self.interfaces() {
             if !interfaces.contains(&interface) {
                 self.detach(&interface);
             }
@@ -100,11 +111,14 @@ impl DataPath {
     }
 
     /// Detaches everything and removes all pins.
-    pub fn remove(self, attachments: Vec<Attachment>) {
-        self.pins.remove();
-        // The links close with these.
-        drop(attachments);
-        drop(self);
+    ///
+    /// # Errors
+    /// Something is left: the pin of a link, which then stays attached, or of
+    /// a map, or somebody else's.
+    pub fn remove(self, attachments: Vec<Attachment>) -> Result<(), DataPathError> {
+        // The links close when this returns.
+        let _held = attachments;
+        self.pins.remove()
     }
 
     fn attach_tc(&mut self, interface: &str) -> Result<Option<PinnedLink>, DataPathError> {

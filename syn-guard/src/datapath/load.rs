@@ -61,7 +61,8 @@ impl DataPath {
             }),
             Err(error) => {
                 if takeover != Takeover::Continued {
-                    pins.remove();
+                    // Why it could not be loaded matters more.
+                    let _ = pins.remove();
                 }
                 Err(error)
             }

@@ -157,20 +157,32 @@ impl PinDirectory {
 
     /// Removes the links' pins first, then the maps', then the directory:
     /// whatever is still attached is detached. What is not there is no error.
-    pub fn remove(&self) {
-        let _ = self.remove_files(is_link);
-        let _ = self.remove_files(is_ours);
-        let _ = fs::remove_dir(&self.0);
+    ///
+    /// # Errors
+    /// Something is left, perhaps somebody else's; all else is removed.
+    pub fn remove(&self) -> Result<(), DataPathError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        let links = self.remove_files(is_link);
+        let maps = self.remove_files(is_ours);
+        links.and(maps)?;
+        fs::remove_dir(&self.0).map_err(|source| self.error(source))
     }
 
+    /// Removes all these files that it can.
     fn remove_files(&self, which: impl Fn(&str) -> bool) -> Result<(), DataPathError> {
         let entries = fs::read_dir(&self.0).map_err(|source| self.error(source))?;
-        for entry in entries.flatten() {
-            if entry.file_name().to_str().is_some_and(&which) {
-                fs::remove_file(entry.path()).map_err(|source| self.error(source))?;
-            }
-        }
-        Ok(())
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(&which))
+            .map(|entry| {
+                fs::remove_file(entry.path()).map_err(|source| DataPathError::Pin {
+                    path: entry.path(),
+                    source,
+                })
+            })
+            .fold(Ok(()), Result::and)
     }
 
     fn error(&self, source: io::Error) -> DataPathError {

@@ -12,6 +12,8 @@ const QUEUE: usize = 16;
 pub enum ReportRequest {
     /// The whole report.
     Report(oneshot::Sender<Report>),
+    /// Only whether it answers.
+    Alive(oneshot::Sender<()>),
     /// All sources.
     Sources(oneshot::Sender<Vec<SourceReport>>),
 }
@@ -32,6 +34,13 @@ impl ReportHandle {
     pub async fn report(&self) -> Option<Report> {
         let (sender, receiver) = oneshot::channel();
         self.0.send(ReportRequest::Report(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// An answer without content; none when the controller has stopped.
+    pub async fn alive(&self) -> Option<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(ReportRequest::Alive(sender)).await.ok()?;
         receiver.await.ok()
     }
 

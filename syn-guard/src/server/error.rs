@@ -31,8 +31,8 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
-    /// Another daemon answers at the control socket.
-    #[error("another syn-guard daemon answers at {}: stop it first", path.display())]
+    /// Another guard answers at the control socket.
+    #[error("another guard answers at {}: stop it first", path.display())]
     AlreadyRunning {
         /// The socket.
         path: PathBuf,

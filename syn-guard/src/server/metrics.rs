@@ -17,7 +17,7 @@ use crate::{
     report::{Report, ReportHandle},
 };
 
-const INDEX: &str = "syn-guard\n\n/metrics  for Prometheus\n/healthz  200 when the daemon works\n";
+const INDEX: &str = "syn-guard\n\n/metrics  for Prometheus\n/healthz  200 when the guard works\n";
 
 /// Listens for Prometheus.
 ///
@@ -58,5 +58,5 @@ fn render(report: &Report) -> Result<String, prometheus::Error> {
 }
 
 async fn health(State(handle): State<ReportHandle>) -> Result<&'static str, Response> {
-    answer(handle.report()).await.map(|_| "ok\n")
+    answer(handle.alive()).await.map(|()| "ok\n")
 }

@@ -32,13 +32,13 @@ impl ControlSocket {
 }
 
 /// Makes the control socket, for its owner only, and its folder where there
-/// is none. A file that a daemon left when it was killed makes room.
+/// is none. A file that a guard left when it was killed makes room.
 ///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
 ///
-/// When another daemon answers there, or the system refuses.
+/// When another guard answers there, or the system refuses.
 pub fn bind_control(path: &Path) -> Result<ControlSocket, ServerError> {
     let failure = |action| {
         move |source| ServerError::Control {
@@ -73,11 +73,11 @@ pub fn bind_control(path: &Path) -> Result<ControlSocket, ServerError> {
     Ok(ControlSocket { listener, file })
 }
 
-/// Removes what a killed daemon left of its control socket, if anything.
+/// Removes what a killed guard left of its control socket, if anything.
 ///
 /// # Errors
 ///
-/// When a daemon answers there, or the system refuses.
+/// When a guard answers there, or the system refuses.
 pub fn remove_control(path: &Path) -> Result<(), ServerError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -101,7 +101,7 @@ fn remove_stale(path: &Path) -> Result<(), ServerError> {
         });
     }
     // A datagram socket never connects to a stream socket: the refusal tells
-    // whether there is one, without a connection that a busy daemon would
+    // whether there is one, without a connection that a busy guard would
     // keep waiting.
     let socket = UnixDatagram::unbound().map_err(failure("open a socket at"))?;
     match socket.connect(path) {
@@ -137,7 +137,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let now = fs::symlink_metadata(&self.path);
         if now.is_ok_and(|now| identity(&now) == self.identity) {
-            // Best effort: the next daemon removes what is left.
+            // Best effort: the next guard removes what is left.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -40,6 +40,7 @@ fn controller() -> ReportHandle {
         while let Some(request) = requests.recv().await {
             match request {
                 ReportRequest::Report(to) => drop(to.send(sample())),
+                ReportRequest::Alive(to) => drop(to.send(())),
                 ReportRequest::Sources(to) => drop(to.send(vec![source()])),
             }
         }
@@ -183,7 +184,7 @@ async fn a_stale_socket_makes_room() {
 }
 
 #[tokio::test]
-async fn a_living_daemon_keeps_its_socket() {
+async fn a_living_guard_keeps_its_socket() {
     let (_folder, path) = socket_path();
     let _first = bind_control(&path).unwrap();
     let error = bind_control(&path).unwrap_err();
@@ -215,10 +216,10 @@ async fn a_successors_socket_stays() {
 }
 
 #[tokio::test]
-async fn no_daemon_is_said_so() {
+async fn no_guard_is_said_so() {
     let (_folder, path) = socket_path();
     let expected = format!(
-        "no syn-guard daemon answers at {}: start it with `syn-guard run`",
+        "no guard answers at {}: start it with `syn-guard run`",
         path.display()
     );
     assert_eq!(
@@ -243,7 +244,7 @@ async fn what_is_wrong_with_an_answer() {
     let error = client::status(&path).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the daemon does not give /v1/status (503): the controller has stopped"
+        "the guard does not give /v1/status (503): the controller has stopped"
     );
 
     fs::remove_file(&path).unwrap();

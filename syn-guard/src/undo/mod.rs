@@ -93,6 +93,11 @@ pub enum Outcome {
         /// Where it was.
         path: PathBuf,
     },
+    /// Somebody else keeps something in what was mounted: it stays mounted.
+    LeftMounted {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// It could not be undone and stays in the journal.
     Failed {
         /// The change.
@@ -117,6 +122,11 @@ impl std::fmt::Display for Outcome {
                 "{name} was left at {found}: somebody changed it after we had set it to {ours} (before us it was {old})"
             ),
             Self::Unmounted { path } => write!(f, "{} is unmounted", path.display()),
+            Self::LeftMounted { path } => write!(
+                f,
+                "{} stays mounted: something else is there by now",
+                path.display()
+            ),
             Self::Failed { change, error } => match change {
                 Change::Sysctl { name, old, .. } => {
                     write!(f, "{name} could not be set back to {old}: {error}")
@@ -254,33 +264,12 @@ impl<S: System> Journal<S> {
         Ok(())
     }
 
-    /// Puts one sysctl back; none when it was not changed.
-    pub fn restore(&mut self, name: &str) -> Result<Option<Outcome>, UndoError> {
-        let outcomes =
-            self.undo(|change| matches!(change, Change::Sysctl { name: n, .. } if n == name))?;
-        Ok(outcomes.into_iter().next())
-    }
-
-    /// Puts all sysctls back and leaves the mounts, the last change first.
-    pub fn restore_sysctls(&mut self) -> Result<Vec<Outcome>, UndoError> {
-        self.undo(|change| matches!(change, Change::Sysctl { .. }))
-    }
-
     /// Undoes all changes, the last one first, and removes the file unless
     /// one of them failed.
     pub fn restore_all(&mut self) -> Result<Vec<Outcome>, UndoError> {
-        self.undo(|_| true)
-    }
-
-    fn undo(&mut self, which: impl Fn(&Change) -> bool) -> Result<Vec<Outcome>, UndoError> {
-        let (chosen, mut kept): (Vec<_>, Vec<_>) = self
-            .contents
-            .changes
-            .drain(..)
-            .partition(|change| which(change));
         let mut outcomes = Vec::new();
         let mut failed = Vec::new();
-        for change in chosen.into_iter().rev() {
+        for change in self.contents.changes.drain(..).rev() {
             match undo_one(&self.system, &change) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
@@ -289,8 +278,8 @@ impl<S: System> Journal<S> {
                 }
             }
         }
-        kept.extend(failed.into_iter().rev());
-        self.contents.changes = kept;
+        failed.reverse();
+        self.contents.changes = failed;
         self.save()?;
         Ok(outcomes)
     }
@@ -314,8 +303,13 @@ impl<S: System> Journal<S> {
 fn undo_one(system: &impl System, change: &Change) -> Result<Outcome, SystemError> {
     let (name, old, new) = match change {
         Change::Mount { path } => {
-            system.unmount(path)?;
-            return Ok(Outcome::Unmounted { path: path.clone() });
+            let path = path.clone();
+            // Unmounting a BPF file system destroys what is pinned in it.
+            if !system.is_empty(&path)? {
+                return Ok(Outcome::LeftMounted { path });
+            }
+            system.unmount(&path)?;
+            return Ok(Outcome::Unmounted { path });
         }
         Change::Sysctl { name, old, new } => (name.clone(), old.clone(), new),
     };

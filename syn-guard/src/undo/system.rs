@@ -10,6 +10,9 @@ use nix::mount::{MntFlags, umount2};
 
 use crate::kernel::sysctl::{self, SysctlError};
 
+/// What every BPF file system holds (`CONFIG_BPF_PRELOAD`).
+const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
+
 /// Why the system did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
@@ -21,6 +24,14 @@ pub enum SystemError {
     Proc {
         /// The file.
         path: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory.
+    #[error("cannot read {}: {source}", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -40,6 +51,9 @@ pub trait System {
     fn get(&self, name: &str) -> Result<String, SysctlError>;
     /// Sets a sysctl.
     fn set(&self, name: &str, value: &str) -> Result<(), SysctlError>;
+    /// Whether a directory is empty, but for what the kernel itself puts into a
+    /// BPF file system; one that is not there is.
+    fn is_empty(&self, path: &Path) -> Result<bool, SystemError>;
     /// Unmounts; no error when nothing is mounted there.
     fn unmount(&self, path: &Path) -> Result<(), SystemError>;
     /// Names this boot.
@@ -59,6 +73,24 @@ impl System for Kernel {
 
     fn set(&self, name: &str, value: &str) -> Result<(), SysctlError> {
         sysctl::set(name, value)
+    }
+
+    fn is_empty(&self, path: &Path) -> Result<bool, SystemError> {
+        let failed = |source| SystemError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            if !PRELOADED.iter().any(|preloaded| name == *preloaded) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn unmount(&self, path: &Path) -> Result<(), SystemError> {

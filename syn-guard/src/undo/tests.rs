@@ -13,6 +13,8 @@ use super::*;
 struct Fake {
     values: Rc<RefCell<BTreeMap<String, String>>>,
     unmounted: Rc<RefCell<Vec<PathBuf>>>,
+    /// Somebody has pinned something in what was mounted.
+    used: Rc<RefCell<bool>>,
     refuse: Rc<RefCell<bool>>,
     /// The journal's file when a value was last to be set.
     written: Rc<RefCell<String>>,
@@ -28,6 +30,7 @@ impl Fake {
         Self {
             values: Rc::new(RefCell::new(values.into())),
             unmounted: Rc::default(),
+            used: Rc::default(),
             refuse: Rc::default(),
             written: Rc::default(),
             boot: "boot",
@@ -60,6 +63,10 @@ impl System for Fake {
         }
         self.put(name, value);
         Ok(())
+    }
+
+    fn is_empty(&self, _path: &Path) -> Result<bool, SystemError> {
+        Ok(!*self.used.borrow())
     }
 
     fn unmount(&self, path: &Path) -> Result<(), SystemError> {
@@ -147,23 +154,32 @@ fn what_somebody_changed_stays() {
 }
 
 #[test]
-fn one_alone_can_be_restored() {
+fn what_others_use_stays_mounted() {
     let directory = tempfile::tempdir().unwrap();
     let fake = Fake::new(directory.path());
     let mut journal = open(&fake);
-    journal.change("a", "1").unwrap();
-    journal.change("c", "1").unwrap();
     journal.record_mount(Path::new("/m")).unwrap();
-    assert!(journal.restore("b").unwrap().is_none());
-    assert!(journal.restore("a").unwrap().is_some());
-    assert_eq!(
-        (fake.get("a").unwrap(), fake.get("c").unwrap()),
-        ("0".into(), "1".into())
+    *fake.used.borrow_mut() = true;
+    let outcomes = journal.restore_all().unwrap();
+    assert!(
+        matches!(&outcomes[0], Outcome::LeftMounted { .. }),
+        "{outcomes:?}"
     );
-    journal.restore_sysctls().unwrap();
-    assert_eq!(fake.get("c").unwrap(), "7");
     assert!(fake.unmounted.borrow().is_empty());
-    assert_eq!(journal.changes().len(), 1);
+    // It is the others' now.
+    assert!(journal.changes().is_empty() && !file(&fake).exists());
+}
+
+#[test]
+fn a_directory_is_empty_when_only_the_kernels_own_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert!(Kernel.is_empty(&path.join("none")).unwrap());
+    assert!(Kernel.is_empty(path).unwrap());
+    fs::write(path.join("maps.debug"), "").unwrap();
+    assert!(Kernel.is_empty(path).unwrap());
+    fs::write(path.join("mine"), "").unwrap();
+    assert!(!Kernel.is_empty(path).unwrap());
 }
 
 #[test]
@@ -237,7 +253,7 @@ fn what_is_no_journal_is_not_overwritten() {
     }
 }
 
-/// Any row of changes, single restores and crashes ends where it began.
+/// Any row of changes, restores and crashes ends where it began.
 #[test]
 fn restores_exactly_what_was_there() {
     let mut seed = 1u64;
@@ -269,7 +285,7 @@ fn restores_exactly_what_was_there() {
                     drop(journal);
                     journal = open(&fake);
                 }
-                2 => drop(journal.restore(name).unwrap()),
+                2 => drop(journal.restore_all().unwrap()),
                 _ => journal.change(name, &value).unwrap(),
             }
         }
