@@ -305,11 +305,7 @@ fn one_guard_at_a_time() {
     let line = fails(1, &mut guard(&lab, &["status"]));
     has(
         &line,
-        &[
-            "no syn-guard daemon answers at ",
-            "control.sock",
-            "`syn-guard run`",
-        ],
+        &["no guard answers at ", "control.sock", "`syn-guard run`"],
     );
     nothing_is_left(&lab);
 
@@ -347,7 +343,7 @@ fn without_root() {
     let line = fails(1, &mut nobody.command(&lab, &["detach"]));
     has(&line, &["needs root"]);
     let line = fails(1, &mut nobody.command(&lab, &["status"]));
-    has(&line, &["no syn-guard daemon answers"]);
+    has(&line, &["no guard answers"]);
     nothing_is_left(&lab);
 
     // In a state directory of its own.

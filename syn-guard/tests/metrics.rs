@@ -138,7 +138,7 @@ fn no_sample_stands_twice() {
 }
 
 #[test]
-fn a_daemon_without_services_has_metrics() {
+fn a_guard_without_services_has_metrics() {
     let report = Report {
         services: Vec::new(),
         interfaces: Vec::new(),

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use super::args::Paths;
 use super::runtime;
 use crate::client;
-use crate::list::{DaemonView, ListArgs};
+use crate::list::{GuardView, ListArgs};
 
 /// The states of the services by port; empty without a guard.
 struct States(HashMap<u16, String>);
 
-impl DaemonView for States {
+impl GuardView for States {
     fn service_state(&self, port: u16) -> Option<String> {
         self.0.get(&port).cloned()
     }

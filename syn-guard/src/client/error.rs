@@ -1,21 +1,21 @@
-//! Why the daemon could not be asked.
+//! Why the guard could not be asked.
 
 use std::{
     error, io,
     path::{Path, PathBuf},
 };
 
-/// Why the daemon could not be asked.
+/// Why the guard could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket, or nobody listens on it.
-    #[error("no syn-guard daemon answers at {}: start it with `syn-guard run`", path.display())]
-    NoDaemon {
+    #[error("no guard answers at {}: start it with `syn-guard run`", path.display())]
+    NoGuard {
         /// The socket.
         path: PathBuf,
     },
     /// The socket is for root.
-    #[error("permission denied on {}: asking the daemon needs root", path.display())]
+    #[error("permission denied on {}: asking the guard needs root", path.display())]
     PermissionDenied {
         /// The socket.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The time limit passed.
-    #[error("the syn-guard daemon at {} did not answer within {seconds} s", path.display())]
+    #[error("the guard at {} did not answer within {seconds} s", path.display())]
     NoAnswer {
         /// The socket.
         path: PathBuf,
@@ -37,15 +37,15 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The exchange broke off, or was no HTTP.
-    #[error("cannot read {what} from the daemon")]
+    #[error("cannot read {what} from the guard")]
     Http {
         /// What was asked for.
         what: &'static str,
         /// Why.
         source: Box<dyn error::Error + Send + Sync>,
     },
-    /// The daemon answered that it cannot.
-    #[error("the daemon does not give {what} ({status}): {message}")]
+    /// The guard answered that it cannot.
+    #[error("the guard does not give {what} ({status}): {message}")]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -55,7 +55,7 @@ pub enum ClientError {
         message: String,
     },
     /// The answer is not what this version expects.
-    #[error("the daemon's answer to {what} is not understood: is it of another version?")]
+    #[error("the guard's answer to {what} is not understood: is it of another version?")]
     Json {
         /// What was asked for.
         what: &'static str,
@@ -68,7 +68,7 @@ impl ClientError {
     pub(super) fn connect(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoDaemon { path },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoGuard { path },
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
             _ => Self::Connect { path, source },
         }

@@ -1,4 +1,4 @@
-//! Asks the running daemon over its control socket.
+//! Asks the running guard over its control socket.
 
 mod error;
 
@@ -21,20 +21,20 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of an answer at most: four times what the most sources take.
 const ANSWER: usize = 64 << 20;
 
-/// The daemon's report.
+/// The guard's report.
 ///
 /// # Errors
 ///
-/// When no daemon answers in time, or not with a report.
+/// When no guard answers in time, or not with a report.
 pub async fn status(socket: &Path) -> Result<Report, ClientError> {
     ask(socket, "/v1/status").await
 }
 
-/// The daemon's sources.
+/// The guard's sources.
 ///
 /// # Errors
 ///
-/// When no daemon answers in time, or not with sources.
+/// When no guard answers in time, or not with sources.
 pub async fn sources(socket: &Path) -> Result<Vec<SourceReport>, ClientError> {
     ask(socket, "/v1/sources").await
 }

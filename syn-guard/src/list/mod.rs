@@ -43,27 +43,17 @@ pub struct ListArgs {
 }
 
 /// What the running guard knows of a service.
-pub trait DaemonView {
+pub trait GuardView {
     /// The state of the service at that port; none when it is not guarded.
     fn service_state(&self, port: u16) -> Option<String>;
 }
 
-/// No guard is running.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoDaemon;
-
-impl DaemonView for NoDaemon {
-    fn service_state(&self, _port: u16) -> Option<String> {
-        None
-    }
-}
-
 /// Reads the half-open connections and writes them to the standard output. A
 /// reader that closes its end early (`| head`) is no error.
-pub fn run(args: &ListArgs, daemon: &dyn DaemonView) -> anyhow::Result<()> {
+pub fn run(args: &ListArgs, guard: &dyn GuardView) -> anyhow::Result<()> {
     let snapshot = snapshot(!args.netstat)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = write(args, &snapshot, daemon, &mut out).and_then(|()| out.flush());
+    let written = write(args, &snapshot, guard, &mut out).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to the standard output"),
@@ -74,13 +64,13 @@ pub fn run(args: &ListArgs, daemon: &dyn DaemonView) -> anyhow::Result<()> {
 pub fn write(
     args: &ListArgs,
     snapshot: &Snapshot,
-    daemon: &dyn DaemonView,
+    guard: &dyn GuardView,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if args.netstat {
         return netstat::write(&snapshot.half_open, out);
     }
-    let rows = rows(snapshot, daemon);
+    let rows = rows(snapshot, guard);
     if args.by_source {
         let sources = by_source(&rows);
         if args.json {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{DaemonView, Snapshot, Source};
+use super::{GuardView, Snapshot, Source};
 use crate::kernel::sock_diag::{HalfOpen, Listener};
 
 /// A half-open connection.
@@ -48,7 +48,7 @@ pub struct Row {
 
 /// The rows, by service, then by source, then the oldest first.
 #[must_use]
-pub fn rows(snapshot: &Snapshot, daemon: &dyn DaemonView) -> Vec<Row> {
+pub fn rows(snapshot: &Snapshot, guard: &dyn GuardView) -> Vec<Row> {
     let mut of_source: HashMap<Source, usize> = HashMap::new();
     for each in &snapshot.half_open {
         *of_source.entry(Source::of(each.remote.ip())).or_default() += 1;
@@ -82,7 +82,7 @@ pub fn rows(snapshot: &Snapshot, daemon: &dyn DaemonView) -> Vec<Row> {
                 source_half_open: of_source.get(&source).copied().unwrap_or_default(),
                 service_state: states
                     .entry(local.port())
-                    .or_insert_with(|| daemon.service_state(local.port()))
+                    .or_insert_with(|| guard.service_state(local.port()))
                     .clone(),
                 ends: (local, remote),
             }

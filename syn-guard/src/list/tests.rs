@@ -5,9 +5,18 @@ use crate::kernel::sock_diag::{HalfOpen, Listener};
 
 struct Guarded;
 
-impl DaemonView for Guarded {
+impl GuardView for Guarded {
     fn service_state(&self, port: u16) -> Option<String> {
         (port == 80).then(|| "protecting".to_owned())
+    }
+}
+
+/// No guard is running.
+struct NoGuard;
+
+impl GuardView for NoGuard {
+    fn service_state(&self, _port: u16) -> Option<String> {
+        None
     }
 }
 
@@ -108,14 +117,14 @@ Port  Half-open       Backlog  Accept queue  PID/program  Sources  Oldest  Retra
 fn nothing_says_so() {
     let mut out = Vec::new();
     let nothing = Snapshot::default();
-    write(&ListArgs::default(), &nothing, &NoDaemon, &mut out).unwrap();
+    write(&ListArgs::default(), &nothing, &NoGuard, &mut out).unwrap();
     assert_eq!(out, b"No half-open connections.\n");
     out.clear();
     let args = ListArgs {
         netstat: true,
         ..ListArgs::default()
     };
-    write(&args, &nothing, &NoDaemon, &mut out).unwrap();
+    write(&args, &nothing, &NoGuard, &mut out).unwrap();
     assert_eq!(out, b"");
 }
 

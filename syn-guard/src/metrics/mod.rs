@@ -23,14 +23,14 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 ///
 /// When a family is not one that Prometheus takes.
 pub fn render(report: &Report) -> Result<String, prometheus::Error> {
-    let mut families = daemon(report);
+    let mut families = guard(report);
     families.push(packets(report));
     families.extend(service::families(&report.services));
     families.extend(kernel(&report.kernel));
     encode(families)
 }
 
-fn daemon(report: &Report) -> Vec<Family> {
+fn guard(report: &Report) -> Vec<Family> {
     vec![
         Family::new(
             GAUGE,
@@ -44,7 +44,7 @@ fn daemon(report: &Report) -> Vec<Family> {
         Family::new(
             GAUGE,
             "start_time_seconds",
-            "When the daemon started, in seconds since 1970.",
+            "When the guard started, in seconds since 1970.",
         )
         .value(report.started_at),
         Family::new(
@@ -76,7 +76,7 @@ fn daemon(report: &Report) -> Vec<Family> {
         Family::new(
             GAUGE,
             "changed_settings",
-            "System settings that the daemon changed and will restore.",
+            "System settings that the guard changed and will restore.",
         )
         .value(report.changes.len() as f64),
     ]

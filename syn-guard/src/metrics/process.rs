@@ -1,4 +1,4 @@
-//! What the daemon itself uses.
+//! What the guard itself uses.
 
 use procfs::process::Process;
 use prometheus::proto::MetricType::{COUNTER, GAUGE};
@@ -36,13 +36,13 @@ pub fn render_process(usage: ProcessUsage) -> Result<String, prometheus::Error> 
         Family::new(
             GAUGE,
             "process_resident_memory_bytes",
-            "Resident memory of the daemon.",
+            "Resident memory of the guard.",
         )
         .value(usage.resident_bytes as f64),
         Family::new(
             COUNTER,
             "process_cpu_seconds_total",
-            "User and system processor time of the daemon; what the eBPF programs take is not in it.",
+            "User and system processor time of the guard; what the eBPF programs take is not in it.",
         )
         .value(usage.cpu_seconds),
     ])

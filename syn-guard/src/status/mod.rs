@@ -1,4 +1,4 @@
-//! `syn-guard status`: what the running daemon says of itself.
+//! `syn-guard status`: what the running guard says of itself.
 
 mod render;
 mod units;
@@ -14,7 +14,7 @@ pub use render::render;
 
 use crate::client;
 
-/// Show what the running daemon does
+/// Show what the running guard does
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct StatusArgs {
     /// The whole report as one JSON object; times in seconds, sizes in bytes
@@ -22,7 +22,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Asks the daemon at `socket` and writes its report to the standard output.
+/// Asks the guard at `socket` and writes its report to the standard output.
 /// A reader that closes its end early (`| head`) is no error.
 pub async fn run(args: &StatusArgs, socket: &Path) -> anyhow::Result<()> {
     let report = client::status(socket).await?;
