@@ -526,3 +526,166 @@ fn a_connection_goes_on_when_the_guard_comes_and_goes() {
     finish(second);
     finish(fourth);
 }
+
+/// How often a reason decided.
+fn verdict(guard: &Guard, lab: &Lab, reason: &str) -> u64 {
+    let status = guard.status(lab).unwrap();
+    let verdicts = status["verdicts"].as_array().unwrap();
+    let found = verdicts.iter().find(|verdict| verdict["reason"] == reason);
+    found.unwrap()["packets"].as_u64().unwrap()
+}
+
+#[test]
+fn an_ipv6_client_without_options_gets_its_page() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    for service in [nginx.ipv4(), nginx.ipv6()] {
+        let source = (spoofed(service.is_ipv6(), 1), 10_000).into();
+        let connected = hand_made.connect(source, service, TcpOptions::NONE, SOON);
+        let mut flow = connected.unwrap().unwrap();
+        assert!(page(&mut hand_made, &mut flow).is_some(), "{service}");
+    }
+    assert_eq!(validated(&guard, &lab), 2);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn what_is_for_another_host_is_left_alone() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let _nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    // Packets that this host forwards have its hardware address, not its IP
+    // address. The listener's wildcard is not theirs.
+    let container: SocketAddr = "198.18.0.77:80".parse().unwrap();
+    let source = (spoofed(false, 1), 10_000).into();
+    let flow = hand_made.syn(source, container, TcpOptions::FULL).unwrap();
+    hand_made.ack(&flow).unwrap();
+    wait_until("both were seen", SOON, || {
+        verdict(&guard, &lab, "no_listener") == 1 && verdict(&guard, &lab, "segment") == 1
+    });
+    assert_eq!(verdict(&guard, &lab, "no_cookie"), 0);
+    assert_eq!(verdict(&guard, &lab, "cookie_sent"), 0);
+    // The same ACK to the host itself is forged, and dropped.
+    let own: SocketAddr = "198.18.0.1:80".parse().unwrap();
+    let mut forged = flow;
+    forged.service = own;
+    hand_made.ack(&forged).unwrap();
+    wait_until("it is dropped", SOON, || {
+        verdict(&guard, &lab, "no_cookie") == 1
+    });
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn cookies_of_the_kernel_are_the_kernels() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    // Without exception, as some administrators have it.
+    lab.server()
+        .set_sysctl("net.ipv4.tcp_syncookies", "2")
+        .unwrap();
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "auto", "--max-half-open", "50"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    let source = (spoofed(false, 1), 10_000).into();
+    let mut flow = hand_made
+        .syn(source, nginx.ipv4(), TcpOptions::SHORT)
+        .unwrap();
+    assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
+    let flood = Flood::new(nginx.ipv4())
+        .rate(5000)
+        .duration(Duration::from_secs(10))
+        .start(&lab)
+        .unwrap();
+    wait_until("it protects", Duration::from_secs(5), || {
+        guard.service(&lab, 80).unwrap()["state"] == "protecting"
+    });
+    flood.stop().unwrap();
+    hand_made.ack(&flow).unwrap();
+    assert!(page(&mut hand_made, &mut flow).is_some());
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_listener_of_mptcp_keeps_its_clients() {
+    /// linux/in.h
+    const IPPROTO_MPTCP: i32 = 262;
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let address: SocketAddr = "198.18.0.1:8081".parse().unwrap();
+    let listener = lab.server().run(|| {
+        let socket = socket2::Socket::new(
+            socket2::Domain::IPV4,
+            socket2::Type::STREAM,
+            Some(IPPROTO_MPTCP.into()),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(128)?;
+        Ok::<_, std::io::Error>(std::net::TcpListener::from(socket))
+    });
+    let listener = match listener.unwrap() {
+        Ok(listener) => listener,
+        Err(error) => {
+            // EPROTONOSUPPORT, EINVAL
+            assert!(matches!(error.raw_os_error(), Some(93 | 22)), "{error}");
+            eprintln!("skipped: this kernel has no MPTCP");
+            return;
+        }
+    };
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.write_all(b"hello");
+        }
+    });
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    for _ in 0..5 {
+        let text = lab
+            .client()
+            .run(|| {
+                let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+                stream.set_read_timeout(Some(SOON))?;
+                let mut text = [0; 5];
+                stream.read_exact(&mut text)?;
+                Ok::<_, std::io::Error>(text)
+            })
+            .unwrap();
+        assert_eq!(&text.unwrap(), b"hello");
+    }
+    assert_eq!(verdict(&guard, &lab, "unanswerable"), 5);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn acknowledgements_that_are_forged_as_well_do_not_hide_a_flood() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    for index in 0..400 {
+        let source = (spoofed(false, index), 10_000).into();
+        let flow = hand_made
+            .syn(source, nginx.ipv4(), TcpOptions::SHORT)
+            .unwrap();
+        // Of a handshake whose SYN-ACK was never seen: the kernel keeps its
+        // half-open connection, XDP cannot know.
+        hand_made.ack(&flow).unwrap();
+    }
+    wait_until("it protects all the same", Duration::from_secs(5), || {
+        guard.service(&lab, 80).unwrap()["state"] == "protecting"
+    });
+    let log = guard.log().unwrap();
+    assert!(log.contains("in the kernel"), "{log}");
+    assert!(guard.stop_at_once().unwrap().success());
+}

@@ -226,6 +226,7 @@ fn flat_out_cookies_come_near_the_floor() {
     for _ in 0..5 {
         let floor = lab.attach_floor().unwrap();
         let flood = Flood::new(nginx.ipv4())
+            .before_others()
             .duration(second * 5)
             .start(&lab)
             .unwrap();
@@ -236,6 +237,7 @@ fn flat_out_cookies_come_near_the_floor() {
 
         let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
         let flood = Flood::new(nginx.ipv4())
+            .before_others()
             .duration(second * 5)
             .start(&lab)
             .unwrap();

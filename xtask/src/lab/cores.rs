@@ -107,7 +107,8 @@ fn pin_task(task: Pid, core: usize) -> Result<()> {
     sched_setaffinity(task, &set).with_context(|| format!("pinning to core {core}"))
 }
 
-fn prioritize(task: Pid) -> Result<()> {
+/// Puts a thread before all ordinary ones.
+pub(super) fn prioritize(task: Pid) -> Result<()> {
     let first = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameters outlive the call.
     let result =

@@ -94,9 +94,12 @@ pub(super) fn start(
     };
     object::load(&mut ebpf, name)?;
 
-    let (core, duration) = (cores::last()?, flood.duration);
+    let (core, duration, first) = (cores::last()?, flood.duration, flood.first);
     let thread = lab.client().start(move || {
         cores::pin(core)?;
+        if first {
+            cores::prioritize(nix::unistd::Pid::from_raw(0))?;
+        }
         run(&ebpf, name, &frame, duration, &stop)
     });
     let generator = Generator {

@@ -33,6 +33,7 @@ pub struct Flood {
     duration: Duration,
     sources: Option<(IpAddr, u64)>,
     options: TcpOptions,
+    first: bool,
 }
 
 impl Flood {
@@ -46,6 +47,7 @@ impl Flood {
             duration: Duration::from_secs(10),
             sources: None,
             options: TcpOptions::SHORT,
+            first: false,
         }
     }
 
@@ -84,6 +86,14 @@ impl Flood {
     #[must_use]
     pub fn full_options(mut self) -> Self {
         self.options = TcpOptions::FULL;
+        self
+    }
+
+    /// Puts a fast flood before all ordinary processes of its core: what else
+    /// runs on the machine then does not slow it. For short floods.
+    #[must_use]
+    pub fn before_others(mut self) -> Self {
+        self.first = true;
         self
     }
 
