@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, ListenerKey, Reason, State, listener_flags};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, Options, flags, found, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
 
 use crate::frame::Packet;
 use crate::kfunc::{Request, assign_request};
@@ -48,6 +48,14 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         return None;
     }
     let flow = headers.read_flow(&packet, &tcp)?;
+    // All kinds of packets join here: the verifier follows what comes only
+    // once.
+    let headers = headers.forget(&packet);
+    let flow = flow.forget(&packet);
+    let tcp = Tcp {
+        length: packet.forget(tcp.length, 63),
+        ..tcp
+    };
     let hash = flow.hash();
     if filters::is_established(hash) {
         return None;

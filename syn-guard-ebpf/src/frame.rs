@@ -82,7 +82,14 @@ impl Frame for Packet<'_> {
 
     #[inline(always)]
     fn forget(&self, value: usize, mask: usize) -> usize {
-        (value ^ self.nothing) & mask
+        let mut value = value;
+        // SAFETY: changes nothing but one register. In assembly, because the
+        // compiler would do once before a loop what must be done in every
+        // round of it.
+        unsafe {
+            core::arch::asm!("{0} ^= {1}", inout(reg) value, in(reg) self.nothing);
+        }
+        value & mask
     }
 }
 

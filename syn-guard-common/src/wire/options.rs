@@ -83,7 +83,6 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
 #[inline(always)]
 fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
     let start = frame.forget(start, 0x3fff);
-    let length = frame.forget(length, 63);
     let (mut at, mut found) = (0, 0);
     // Begun as if they were known to nobody, for the verifier's sake.
     let mut mss = frame.forget(0, 0xffff);
@@ -94,6 +93,7 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
     for _ in 0..40 {
         at = frame.forget(at, 63);
         found = frame.forget(found, 15);
+        let length = frame.forget(length, 63);
         if at >= length {
             break;
         }
