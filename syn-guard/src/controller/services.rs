@@ -180,7 +180,8 @@ impl Services {
             }
             let state = datapath.maps.state(*slot)?;
             if State::from_u32(state.state) == State::Off {
-                datapath.control.set_state(*slot, State::Observing, now)?;
+                let left = self.guarded.get(port).map_or(State::Observing, |g| g.state);
+                datapath.control.set_state(*slot, left, now)?;
             }
             datapath.maps.set_port(*port, Some(*slot))?;
             self.log_added(*port);
@@ -431,7 +432,10 @@ impl Services {
     pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
         let kernel = if self.mode == Mode::Auto {
-            half_open_by_port()?
+            half_open_by_port().unwrap_or_else(|error| {
+                warn!("the kernel's half-open connections are not counted: {error}");
+                HashMap::new()
+            })
         } else {
             HashMap::new()
         };
