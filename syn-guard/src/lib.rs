@@ -2,7 +2,7 @@
 //!
 //! [`datapath`] is the part in the kernel, [`controller`] keeps it told and
 //! decides, [`kernel`] reads what the system says, [`undo`] remembers what was
-//! changed. [`report`] is what the daemon says of itself; [`server`],
+//! changed. [`report`] is what the guard says of itself; [`server`],
 //! [`metrics`], [`client`], [`status`] and [`list`] show it. [`cli`] puts them
 //! together.
 

@@ -1,4 +1,4 @@
-//! What the running daemon says of itself: one snapshot, from which metrics,
+//! What the running guard says of itself: one snapshot, from which metrics,
 //! `status` and `list` are made, so that they agree.
 
 mod handle;
@@ -7,14 +7,14 @@ pub use handle::{ReportHandle, ReportRequest, requests};
 
 use serde::{Deserialize, Serialize};
 
-/// The daemon at one moment. Times are seconds, sizes bytes.
+/// The guard at one moment. Times are seconds, sizes bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Of syn-guard.
     pub version: String,
     /// The commit it was built from.
     pub commit: String,
-    /// When the daemon started, seconds since 1970.
+    /// When the guard started, seconds since 1970.
     pub started_at: f64,
     /// `observe`, `auto` or `protect`, as the operator set it.
     pub mode: String,
@@ -32,7 +32,7 @@ pub struct Report {
     pub verdicts: Vec<VerdictReport>,
     /// The stack's own counters of this network namespace.
     pub kernel: KernelReport,
-    /// System settings that the daemon changed and will restore, as
+    /// System settings that the guard changed and will restore, as
     /// `net.ipv4.tcp_syncookies: 0 -> 1`.
     pub changes: Vec<String>,
 }
