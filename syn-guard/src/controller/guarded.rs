@@ -2,6 +2,7 @@
 //! when it may leave it. Pure but for its inputs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use syn_guard_common::abi::{Event, Mode, ServiceCounters, State};
 use syn_guard_common::policy::{Hold, Limits, Load};
@@ -51,6 +52,7 @@ pub struct Guarded {
     samples: VecDeque<(u64, u64)>,
     drained_at: Option<u64>,
     number_lost: bool,
+    began_ns: u64,
 }
 
 impl Guarded {
@@ -73,6 +75,7 @@ impl Guarded {
             samples: VecDeque::new(),
             drained_at: None,
             number_lost: false,
+            began_ns: now_ns,
         }
     }
 
@@ -133,6 +136,17 @@ impl Guarded {
         self.hold = Some(Hold::new(now_ns, hold_ns));
         self.samples.clear();
         self.drained_at = None;
+    }
+
+    /// Whether a half-open connection of that age in the kernel began while
+    /// the service was guarded. Older ones may be left by a listener that is
+    /// no more: they fill nobody's queue, and end with their next time-out.
+    #[must_use]
+    pub fn saw_begin(&self, age: Duration, life_ns: u64, now_ns: u64) -> bool {
+        let guarded_ns = now_ns.saturating_sub(self.began_ns);
+        // Ages are estimates that grow with every SYN sent again: nothing
+        // lives longer than `life_ns`.
+        guarded_ns >= life_ns || age.as_nanos() < u128::from(guarded_ns)
     }
 
     /// Why the service must protect though the data path counted less: the
@@ -301,6 +315,16 @@ mod tests {
         assert_eq!(protecting().kernel_demands(300), None);
         guarded.mode = Mode::Observe;
         assert_eq!(guarded.kernel_demands(300), None);
+    }
+
+    #[test]
+    fn what_was_half_open_before_does_not_count() {
+        let guarded = Guarded::new(80, 0, Mode::Auto, 100 * SECOND);
+        let saw = |age, now| guarded.saw_begin(Duration::from_secs(age), LIFE, now * SECOND);
+        assert!(!saw(0, 100));
+        assert!(!saw(5, 105));
+        assert!(saw(4, 105));
+        assert!(saw(247, 163), "an estimate");
     }
 
     #[test]

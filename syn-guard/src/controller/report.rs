@@ -169,7 +169,7 @@ fn handshakes(counters: &ServiceCounters) -> HandshakeReport {
 }
 
 fn kernel_half_open() -> HashMap<u16, u64> {
-    half_open_by_port().unwrap_or_else(|error| {
+    half_open_by_port(|_, _| true).unwrap_or_else(|error| {
         warn!("{error}");
         HashMap::new()
     })

@@ -431,8 +431,14 @@ impl Services {
     /// Counts another second of every service and decides.
     pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
+        let now = now_ns();
         let kernel = if self.mode == Mode::Auto {
-            half_open_by_port().unwrap_or_else(|error| {
+            half_open_by_port(|port, age| {
+                self.guarded
+                    .get(&port)
+                    .is_some_and(|guarded| guarded.saw_begin(age, life_ns, now))
+            })
+            .unwrap_or_else(|error| {
                 warn!("the kernel's half-open connections are not counted: {error}");
                 HashMap::new()
             })

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use netlink_packet_sock_diag::{
     constants::AF_INET6,
-    inet::{ExtensionFlags, StateFlags, Timer},
+    inet::{ExtensionFlags, InetResponseHeader, StateFlags, Timer},
 };
 
 use super::{SockDiagError, each_socket, ends, half_open_age};
@@ -35,10 +35,7 @@ pub fn half_open() -> Result<Vec<HalfOpen>, SockDiagError> {
         StateFlags::SYN_RECV,
         ExtensionFlags::empty(),
         |header, _| {
-            let (expires, retransmits) = match header.timer {
-                Some(Timer::Retransmit(expires, retransmits)) => (expires, retransmits),
-                _ => (Duration::ZERO, 0),
-            };
+            let (expires, retransmits) = timer(header);
             let (local, remote) = ends(&header.socket_id);
             found.push(HalfOpen {
                 local,
@@ -54,16 +51,30 @@ pub fn half_open() -> Result<Vec<HalfOpen>, SockDiagError> {
     Ok(found)
 }
 
-/// How many half-open connections each local port has. Keeps nothing else:
-/// memory does not grow with their number.
-pub fn half_open_by_port() -> Result<HashMap<u16, u64>, SockDiagError> {
+/// Time until the SYN-ACK timer ends, and SYN-ACKs sent again so far.
+fn timer(header: &InetResponseHeader) -> (Duration, u8) {
+    match header.timer {
+        Some(Timer::Retransmit(expires, retransmits)) => (expires, retransmits),
+        _ => (Duration::ZERO, 0),
+    }
+}
+
+/// How many half-open connections each local port has that `counts` by port
+/// and age. Keeps nothing else: memory does not grow with their number.
+pub fn half_open_by_port(
+    counts: impl Fn(u16, Duration) -> bool,
+) -> Result<HashMap<u16, u64>, SockDiagError> {
     let mut by_port: HashMap<u16, u64> = HashMap::new();
     each_socket(
         "half-open connections",
         StateFlags::SYN_RECV,
         ExtensionFlags::empty(),
         |header, _| {
-            *by_port.entry(header.socket_id.source_port).or_default() += 1;
+            let (expires, retransmits) = timer(header);
+            let port = header.socket_id.source_port;
+            if counts(port, half_open_age(retransmits, expires)) {
+                *by_port.entry(port).or_default() += 1;
+            }
             Ok(())
         },
     )?;
