@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use syn_guard::report::SourceReport;
-use xtask::lab::{HandMade, Lab};
+use xtask::lab::{Flow, Guard, HandMade, Lab};
 
 /// Long enough for anything that is to happen at once.
 pub const SOON: Duration = Duration::from_secs(2);
@@ -79,4 +79,38 @@ pub fn half_open_of_guard(lab: &Lab) -> BTreeMap<String, u64> {
 pub fn settle(hand_made: &mut HandMade) {
     std::thread::sleep(Duration::from_millis(100));
     hand_made.clear().unwrap();
+}
+
+/// What a page is asked for with.
+pub const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: lab\r\n\r\n";
+
+/// Cookies of port 80 that became connections.
+pub fn validated(guard: &Guard, lab: &Lab) -> u64 {
+    guard.service(lab, 80).unwrap()["counters"]["cookies_validated"]
+        .as_u64()
+        .unwrap()
+}
+
+/// A page over a hand-made connection; none when it was reset or is silent.
+pub fn page(hand_made: &mut HandMade, flow: &mut Flow) -> Option<String> {
+    hand_made.data(flow, REQUEST).unwrap();
+    let mut text = String::new();
+    while let Some(segment) = hand_made.receive(flow, SOON).unwrap() {
+        if segment.flags.rst {
+            return None;
+        }
+        text.push_str(&String::from_utf8_lossy(&segment.payload));
+        if text.contains("</html>") || text.contains(xtask::lab::PAGE) {
+            return Some(text);
+        }
+    }
+    None
+}
+
+/// How often a reason decided.
+pub fn verdict(guard: &Guard, lab: &Lab, reason: &str) -> u64 {
+    let status = guard.status(lab).unwrap();
+    let verdicts = status["verdicts"].as_array().unwrap();
+    let found = verdicts.iter().find(|verdict| verdict["reason"] == reason);
+    found.unwrap()["packets"].as_u64().unwrap()
 }
