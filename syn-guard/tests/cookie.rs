@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::{REQUEST, SOON, page, spoofed, validated};
 use nix::sys::signal::Signal;
 use xtask::lab::{
-    Flood, Flow, Guard, HandMade, Lab, Nginx, NginxSetup, Segment, ShortConnections, TcpOptions,
-    fetch, honest_ipv4,
+    Guard, HandMade, Lab, Nginx, NginxSetup, Segment, ShortConnections, TcpOptions, fetch,
+    honest_ipv4,
 };
 
 /// What `ss -ti` says of an open connection to `target`, on both sides: all
