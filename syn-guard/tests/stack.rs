@@ -262,3 +262,54 @@ fn acknowledgements_that_are_forged_as_well_do_not_hide_a_flood() {
     assert!(log.contains("in the kernel"), "{log}");
     assert!(guard.stop_at_once().unwrap().success());
 }
+
+/// Runs `work` on the core of the server's packet thread, before that thread:
+/// what it sends arrives in one batch.
+fn before_the_packet_thread(work: impl FnOnce()) {
+    let thread = nix::unistd::gettid().to_string();
+    let set = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program)
+            .args(arguments)
+            .arg(&thread)
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "{program} {arguments:?}");
+    };
+    set("taskset", &["-cp", "0"]);
+    set("chrt", &["-f", "-p", "10"]);
+    work();
+    set("chrt", &["-o", "-p", "0"]);
+}
+
+#[test]
+fn data_in_one_batch_with_its_handshake_is_not_lost() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    lab.separate_cores().unwrap();
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    for index in 0..10 {
+        let source = (spoofed(false, index), 10_000).into();
+        let mut flow = hand_made
+            .syn(source, nginx.ipv4(), TcpOptions::FULL)
+            .unwrap();
+        assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
+        let mut answered = None;
+        before_the_packet_thread(|| {
+            hand_made.ack(&flow).unwrap();
+            hand_made.data(&mut flow, common::REQUEST).unwrap();
+        });
+        // Nobody sends the data again.
+        while let Some(segment) = hand_made.receive(&flow, SOON).unwrap() {
+            if !segment.payload.is_empty() {
+                answered = Some(segment);
+                break;
+            }
+        }
+        assert!(answered.is_some(), "connection {index}");
+    }
+    assert_eq!(validated(&guard, &lab), 10);
+    assert!(guard.stop_at_once().unwrap().success());
+}
