@@ -33,6 +33,22 @@ impl Address {
         self.0[0] | self.0[1] | (self.0[2] ^ MAPPED) == 0
     }
 
+    /// Whether a packet may come from this address and an answer may go to it:
+    /// the stack drops packets from this network, the loopback, multicast and
+    /// broadcast addresses (`ip_route_input_slow`, `ipv6_rcv`, Linux 6.18).
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_client(&self) -> bool {
+        let first = u32::from_be(self.0[3]);
+        if self.is_ipv4() {
+            let net = first >> 24;
+            return net != 0 && net != 127 && net & 0xf0 != 0xe0 && first != u32::MAX;
+        }
+        let high = u32::from_be(self.0[0]);
+        // Unspecified and loopback are all zeroes but for the last bit.
+        high >> 24 != 0xff && (high | self.0[1] | self.0[2] | (first & !1)) != 0
+    }
+
     /// The source this address counts for: an IPv4 address itself, an IPv6
     /// address's /64, because one host owns at least that much.
     #[inline(always)]
@@ -90,6 +106,41 @@ mod tests {
         for text in ["198.18.0.1", "2001:db8::1", "::", "0.0.0.0"] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(IpAddr::from(Address::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn no_answer_goes_where_no_client_can_be() {
+        let may = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).may_be_client();
+        for bad in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "239.1.2.3",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "ff0e::5",
+        ] {
+            assert!(!may(bad), "{bad}");
+        }
+        for good in [
+            "1.2.3.4",
+            "10.0.0.1",
+            "126.1.1.1",
+            "128.0.0.1",
+            "223.255.255.255",
+            "240.0.0.1",
+            "255.255.255.254",
+            "2001:db8::1",
+            "fe80::1",
+            "::2",
+            "64:ff9b::1.2.3.4",
+            "fd00::",
+        ] {
+            assert!(may(good), "{good}");
         }
     }
 

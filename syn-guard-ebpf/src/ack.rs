@@ -5,17 +5,17 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_tcp_check_syncookie};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{Listener, ListenerKey, Reason, State, listener_flags};
+use syn_guard_common::abi::{Listener, Reason, State, listener_flags};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
 
 use crate::frame::Packet;
 use crate::kfunc::{Request, assign_request};
-use crate::maps::{COOKIE_KEYS, LISTENERS};
+use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{clock, count, filters};
+use crate::{clock, count, filters, listeners};
 
 /// `EINVAL` of the kernel.
 const EINVAL: i32 = 22;
@@ -39,6 +39,9 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     }
     let packet = Packet::of_tc(context);
     let headers = find_headers(context, &packet)?;
+    if headers.first_fragment {
+        return None;
+    }
     let tcp = headers.read_tcp(&packet)?;
     if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK {
         return None;
@@ -61,11 +64,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         return None;
     }
     // What is forwarded or for another address is none of ours.
-    let key = ListenerKey {
-        address: flow.local,
-        port: u32::from(flow.local_port),
-    };
-    let listener = LISTENERS.get_ptr_mut(key)?;
+    let listener = listeners::find(&flow)?;
     let options = read_options(&packet, &headers, &tcp);
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     let now = cookie::epoch(clock::now_ns());
@@ -109,7 +108,7 @@ fn complete(
     options: &Options,
 ) -> Option<Reason> {
     // SAFETY: a map value.
-    let (our_scale, full_until) = unsafe { ((*listener).scale, (*listener).full_until_ns) };
+    let (flags, full_until) = unsafe { ((*listener).flags, (*listener).full_until_ns) };
     // Packets come to this program in batches, before the stack has seen any
     // of them: the first data stands right behind the ACK. Were it handed over
     // as another handshake, the stack would drop it. Where the accept queue is
@@ -130,6 +129,8 @@ fn complete(
         socket.release();
         return None;
     }
+    // SAFETY: a map value.
+    let our_scale = unsafe { (*listeners::for_client(flow, listener, flags)).scale };
     let mut request = Request::new(terms, !flow.remote.is_ipv4(), our_scale, options);
     // SAFETY: the program's own context and a full socket.
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };

@@ -121,6 +121,13 @@ fn end_of(start: usize, length: usize) -> usize {
 
 /// Bytes of an XDP frame, those beyond its linear part too.
 #[inline(always)]
+pub fn frame_length(context: &XdpContext) -> usize {
+    // SAFETY: a helper call with the program's own context.
+    unsafe { bpf_xdp_get_buff_len(context.as_ptr().cast()) as usize }
+}
+
+/// Changes the bytes of an XDP frame, those beyond its linear part too.
+#[inline(always)]
 pub fn change_length(context: &XdpContext, from: usize, to: usize) -> Option<()> {
     let delta = to as i32 - from as i32;
     // SAFETY: a helper call with the program's own context; every pointer into

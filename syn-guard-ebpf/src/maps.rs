@@ -2,12 +2,14 @@
 //! its name, so that a restarted controller finds it.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen,
-    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_SERVICES,
-    MAX_SOURCES, REASONS, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey,
+    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_ROUTES,
+    MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, REASONS, ServiceConfig, ServiceCounters,
+    ServiceState, Source, SourceKey,
 };
+use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
 
 /// By port: the slot of its service plus 1, or 0.
@@ -26,10 +28,19 @@ pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(MAX_SERVICES, 0);
 #[map]
 pub static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> = PerCpuArray::pinned(MAX_SERVICES, 0);
 
-/// Own addresses and ports somebody listens on.
+/// Own addresses and ports somebody listens on, for each route class.
 #[map]
 pub static LISTENERS: HashMap<ListenerKey, Listener> =
     HashMap::pinned(MAX_LISTENERS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// By client: its route class, where it is not 0.
+#[map]
+pub static ROUTES: LpmTrie<Address, u32> =
+    LpmTrie::pinned(MAX_ROUTES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// By cell: the host's own hardware addresses.
+#[map]
+pub static OWN_MACS: Array<u64> = Array::pinned(OWN_MAC_CELLS, 0);
 
 /// Half-open connections.
 #[map]

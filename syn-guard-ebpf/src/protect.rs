@@ -9,13 +9,13 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, flags, found, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, found, read_options};
 
-use crate::frame::{Packet, change_length};
+use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, known};
 use crate::state::Service;
-use crate::{clock, count, filters};
+use crate::{clock, count, filters, listeners};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u64 = 8;
@@ -76,7 +76,8 @@ pub fn handle(
     } else if gone != 0 {
         return Reason::NoListener;
     }
-    match answer(context, headers, tcp, flow, listener, listener_flags) {
+    let listener = listeners::for_client(flow, listener, listener_flags);
+    match answer(context, headers, tcp, flow, listener) {
         None => {
             filters::mark_connection(hash);
             Reason::Unanswerable
@@ -96,7 +97,6 @@ fn answer(
     tcp: &Tcp,
     flow: &Flow,
     listener: *const Listener,
-    listener_flags: u32,
 ) -> Option<()> {
     let packet = Packet::of_xdp(context);
     let options = read_options(&packet, headers, tcp);
@@ -105,8 +105,11 @@ fn answer(
     {
         return None;
     }
-    let ecn = tcp.flags & (flags::ECE | flags::CWR) == flags::ECE | flags::CWR;
-    let (terms, class) = Terms::grant(&options, ecn, listener_flags);
+    let traffic_class = headers.read_traffic_class(&packet);
+    let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
+    // SAFETY: a map value.
+    let listener = unsafe { &*listener };
+    let (terms, class) = Terms::grant(&options, ecn, listener.flags);
     let terms = terms.forget(&packet);
     let class = packet.forget(class as usize, 7) as u32;
     let now = clock::now_ns();
@@ -117,10 +120,16 @@ fn answer(
     let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
     let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps());
     let value = cookie::timestamp(&terms, now);
-    // SAFETY: a map value.
-    let listener = unsafe { &*listener };
-    let syn_ack = SynAck::new(&packet, &terms, listener, cookie, value, options.value);
-    let (from, to) = (packet.length(), syn_ack.frame_length(headers, flow));
+    let syn_ack = SynAck::new(
+        &packet,
+        &terms,
+        listener,
+        traffic_class,
+        cookie,
+        value,
+        options.value,
+    );
+    let (from, to) = (frame_length(context), syn_ack.frame_length(headers, flow));
     if from != to {
         change_length(context, from, to)?;
     }

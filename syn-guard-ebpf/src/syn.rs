@@ -1,13 +1,12 @@
 //! The first look at every frame.
 
 use aya_ebpf::programs::XdpContext;
-use syn_guard_common::abi::{Listener, ListenerKey, Reason, State};
+use syn_guard_common::abi::{Reason, State};
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
-use crate::maps::LISTENERS;
 use crate::state::Service;
-use crate::{count, observe, protect, segment};
+use crate::{count, fragment, listeners, observe, protect, segment, validate};
 
 /// Decides about a frame.
 #[inline(always)]
@@ -17,7 +16,11 @@ pub fn handle(context: &XdpContext) -> Reason {
         Ok(headers) => headers,
         Err(NotASegment::NotTcp) => return Reason::NotTcp,
         Err(NotASegment::Unknown) => return Reason::Unknown,
+        Err(NotASegment::Fragment) => return Reason::Fragment,
     };
+    if headers.first_fragment {
+        return fragment::handle(&packet, &headers);
+    }
     let Some(tcp) = headers.read_tcp(&packet) else {
         return Reason::Unknown;
     };
@@ -44,14 +47,12 @@ pub fn handle(context: &XdpContext) -> Reason {
         return Reason::NotGuarded;
     }
     count::service(service.slot, |counters| counters.syns += 1);
-    let key = ListenerKey {
-        address: flow.local,
-        port: u32::from(flow.local_port),
-    };
-    let Some(listener) = LISTENERS.get_ptr_mut(&key) else {
+    let Some(listener) = listeners::find(&flow) else {
         return Reason::NoListener;
     };
-    let listener: *mut Listener = listener;
+    if let Some(reason) = validate::why_not(&packet, &headers, &flow, state) {
+        return reason;
+    }
     if state == State::Protecting || observe::handle(&service, &flow, hash, tcp.sequence) {
         return protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);
     }

@@ -2,12 +2,13 @@
 
 use crate::address::Address;
 
-/// An own address and a port on it.
+/// An own address and a port on it, for the clients of a route class.
 ///
 /// | offset | size | what |
 /// | --- | --- | --- |
 /// | 0 | 16 | local address |
 /// | 16 | 4 | port, host byte order |
+/// | 20 | 4 | route class |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
@@ -15,9 +16,30 @@ pub struct ListenerKey {
     pub address: Address,
     /// The port.
     pub port: u32,
+    /// 0 for clients in general; another for those whose route makes the
+    /// SYN-ACK another one ([`RouteKey`]).
+    pub route: u32,
 }
 
-const _: () = assert!(size_of::<ListenerKey>() == 20);
+const _: () = assert!(size_of::<ListenerKey>() == 24);
+
+/// A prefix of clients' addresses, the key of a longest-prefix map whose value
+/// is the route class.
+///
+/// | offset | size | what |
+/// | --- | --- | --- |
+/// | 0 | 4 | bits of the prefix, 96 more for IPv4 |
+/// | 4 | 16 | address |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteKey {
+    /// Bits of the prefix (`struct bpf_lpm_trie_key`).
+    pub bits: u32,
+    /// The address.
+    pub address: Address,
+}
+
+const _: () = assert!(size_of::<RouteKey>() == 20);
 
 /// Bits of [`Listener::flags`].
 pub mod listener_flags {
@@ -31,6 +53,12 @@ pub mod listener_flags {
     pub const ECN: u32 = 8;
     /// The stack takes no cookie's connection for it (MPTCP): SYNs pass.
     pub const NO_COOKIES: u32 = 16;
+    /// Some clients have a route class of their own.
+    pub const ROUTED: u32 = 32;
+    /// `net.ipv4.tcp_reflect_tos` is not 0: the SYN-ACK has the SYN's DSCP.
+    pub const REFLECT_TOS: u32 = 64;
+    /// `net.ipv6.auto_flowlabels` gives the SYN-ACK a flow label.
+    pub const FLOW_LABEL: u32 = 128;
 }
 
 /// A listener on an own address: what its SYN-ACK says, and whether it is
@@ -47,6 +75,8 @@ pub mod listener_flags {
 /// | 28 | 2 | first window with timestamps |
 /// | 30 | 1 | window scale |
 /// | 31 | 1 | TTL or hop limit |
+/// | 32 | 1 | TOS or traffic class |
+/// | 33 | 7 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Listener {
@@ -69,6 +99,10 @@ pub struct Listener {
     pub scale: u8,
     /// The TTL (IPv4) or hop limit (IPv6) of the reply.
     pub ttl: u8,
+    /// The TOS (IPv4) or traffic class (IPv6) of the reply.
+    pub tos: u8,
+    /// 0.
+    pub reserved: [u8; 7],
 }
 
-const _: () = assert!(size_of::<Listener>() == 32);
+const _: () = assert!(size_of::<Listener>() == 40);

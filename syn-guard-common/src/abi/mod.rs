@@ -7,6 +7,7 @@ mod event;
 mod filter;
 mod keys;
 mod listener;
+mod mac;
 mod service;
 mod tracking;
 mod verdict;
@@ -19,7 +20,8 @@ pub use filter::{
     JUST_COMPLETED_CELLS, established_cell,
 };
 pub use keys::{CookieKeys, KEY_SLOTS};
-pub use listener::{Listener, ListenerKey, listener_flags};
+pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
+pub use mac::{ANY_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};
@@ -28,6 +30,8 @@ pub use verdict::{Action, REASONS, Reason};
 pub const MAX_SERVICES: u32 = 256;
 /// Pairs of an own address and a guarded port at most.
 pub const MAX_LISTENERS: u32 = 16_384;
+/// Prefixes of clients with a route class of their own at most.
+pub const MAX_ROUTES: u32 = 4096;
 /// Half-open connections tracked at most; past it they are counted as
 /// untracked.
 pub const MAX_HALF_OPEN: u32 = 131_072;
@@ -61,6 +65,7 @@ plain!(
     HalfOpen,
     Listener,
     ListenerKey,
+    RouteKey,
     ServiceConfig,
     ServiceCounters,
     ServiceState,

@@ -53,8 +53,7 @@ macro_rules! reasons {
 reasons! {
     /// Not TCP over IPv4 or IPv6.
     NotTcp = 0, Pass, "not_tcp";
-    /// A header that is cut short, contradicts itself or is not known, or a
-    /// fragment.
+    /// A header that is cut short, contradicts itself or is not known.
     Unknown = 1, Pass, "unknown";
     /// TCP to a port that is no service.
     NotGuarded = 2, Pass, "not_guarded";
@@ -84,6 +83,20 @@ reasons! {
     NoCookie = 11, Drop, "no_cookie";
     /// An ACK with a valid cookie that the stack did not take.
     CookieFailed = 12, Drop, "cookie_failed";
+    /// A fragment that begins no SYN to a protecting service.
+    Fragment = 13, Pass, "fragment";
+    /// The first fragment of a SYN to a protecting service, or one too short to
+    /// tell: put together behind XDP it would fill the queue.
+    FragmentedSyn = 14, Drop, "fragmented_syn";
+    /// A SYN to a service that observes, which the stack will drop: see the
+    /// next two.
+    Invalid = 15, Pass, "invalid";
+    /// A SYN to a protecting service with a wrong checksum.
+    BadChecksum = 16, Drop, "bad_checksum";
+    /// A SYN to a protecting service from an address that no answer may go to.
+    BadSource = 17, Drop, "bad_source";
+    /// A SYN in a frame for another host: the stack does not take it.
+    OtherHost = 18, Pass, "other_host";
 }
 
 #[cfg(test)]

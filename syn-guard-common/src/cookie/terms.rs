@@ -27,17 +27,19 @@ const MAX_SCALE: u32 = 14;
 /// jumbo frames.
 const MSS: [u16; 8] = [536, 1220, 1300, 1360, 1400, 1440, 1460, 8960];
 
-/// Classes of clients without timestamps: MSS, window scale (8 is Windows')
-/// and SACK.
+/// Classes of clients without timestamps: MSS, window scale and SACK. Each is
+/// a floor: what the client offered is at least that, and less than it could
+/// be is never wrong. Windows scales by 8, Linux and macOS without timestamps
+/// by 7 and 6; the others are old, small or scanners.
 const BARE: [(u16, u32); 8] = [
     (536, NO_SCALE),
-    (1220, NO_SCALE),
-    (1440, NO_SCALE),
+    (1300, NO_SCALE),
     (1220, NO_SCALE | SACK),
-    (1440, NO_SCALE | SACK),
-    (1220, 8 | SACK),
+    (1220, 0),
+    (1220, SACK),
+    (1440, 6 | SACK),
+    (1300, 8 | SACK),
     (1440, 8 | SACK),
-    (1460, 8 | SACK),
 ];
 
 /// Classes there are.
@@ -88,16 +90,7 @@ impl Terms {
                 class,
             );
         }
-        let large = u32::from(mss >= 1220) + u32::from(mss >= 1440);
-        let class = if large == 0 {
-            0
-        } else if sack == 0 {
-            large
-        } else if scale == 8 {
-            4 + large + u32::from(mss >= 1460)
-        } else {
-            2 + large
-        };
+        let class = bare_class(mss, scale, sack != 0);
         (Self::bare(class), class)
     }
 
@@ -206,6 +199,34 @@ const fn class_mss(class: u32) -> u16 {
     }
 }
 
+/// The class of a client without timestamps: of those with the SACK and
+/// scaling that is granted, the one with the highest floors. Below an MSS of
+/// 1,220 there is none with either.
+#[inline(always)]
+const fn bare_class(mss: u16, scale: u32, sack: bool) -> u32 {
+    if mss < 1220 {
+        0
+    } else if scale == NO_SCALE {
+        if sack {
+            2
+        } else if mss >= 1300 {
+            1
+        } else {
+            0
+        }
+    } else if !sack {
+        3
+    } else if scale >= 8 && mss >= 1440 {
+        7
+    } else if scale >= 8 && mss >= 1300 {
+        6
+    } else if scale >= 6 && mss >= 1440 {
+        5
+    } else {
+        4
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +255,7 @@ mod tests {
             ..Options::default()
         };
         let (terms, _) = Terms::grant(&windows, true, ALL);
-        assert_eq!((terms.mss(), terms.scale(), terms.sack()), (1460, 8, true));
+        assert_eq!((terms.mss(), terms.scale(), terms.sack()), (1440, 8, true));
         assert!(terms.scaling() && !terms.timestamps() && !terms.ecn());
     }
 
@@ -257,15 +278,22 @@ mod tests {
                     assert!(terms.mss() <= mss.max(536), "{offer:?} {terms:?}");
                     let may = |option, flag| bits & option != 0 && listener & flag != 0;
                     assert!(!terms.scaling() || may(found::SCALE, listener_flags::WINDOW_SCALING));
-                    assert!(!terms.scaling() || terms.scale() == scale.min(14));
+                    // A floor, where there are no timestamps to carry it.
+                    assert!(terms.scale() <= scale.min(14));
+                    assert!(
+                        !terms.timestamps() || !terms.scaling() || terms.scale() == scale.min(14)
+                    );
                     assert!(!terms.sack() || may(found::SACK, listener_flags::SACK));
                     assert!(!terms.ecn() || may(8, listener_flags::ECN));
                     assert_eq!(
                         terms.timestamps(),
                         may(found::TIMESTAMPS, listener_flags::TIMESTAMPS)
                     );
-                    if terms.timestamps() {
+                    if terms.timestamps() || mss >= 1220 {
+                        // Then the SYN-ACK is the listener's own.
+                        let scaling = may(found::SCALE, listener_flags::WINDOW_SCALING);
                         assert_eq!(terms.sack(), may(found::SACK, listener_flags::SACK));
+                        assert!(terms.scaling() == scaling);
                     }
                 }
             }

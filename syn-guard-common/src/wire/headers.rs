@@ -37,9 +37,10 @@ const MAX_EXTENSIONS: usize = 6;
 pub enum NotASegment {
     /// Another protocol.
     NotTcp,
-    /// A header that is cut short, contradicts itself or is not known, or a
-    /// fragment.
+    /// A header that is cut short, contradicts itself or is not known.
     Unknown,
+    /// A fragment that is not the first one of its packet.
+    Fragment,
 }
 
 /// Where a frame's headers stand.
@@ -53,6 +54,8 @@ pub struct Headers {
     pub ipv6: bool,
     /// Bytes of the TCP header and what follows, by the IP header.
     pub segment_length: usize,
+    /// Only the beginning of the segment: the first of several fragments.
+    pub first_fragment: bool,
 }
 
 /// The TCP header, of which 20 bytes are known to be there.
@@ -151,6 +154,35 @@ impl Headers {
         })
     }
 
+    /// The TOS of IPv4 or the traffic class of IPv6; 0 where it cannot be read.
+    #[inline(always)]
+    pub fn read_traffic_class<F: Frame>(&self, frame: &F) -> u8 {
+        let Some(header) = frame.chunk::<2>(self.ip) else {
+            return 0;
+        };
+        if self.ipv6 {
+            (header.u16::<0>() >> 4) as u8
+        } else {
+            header.u8::<1>()
+        }
+    }
+
+    /// Whether a SYN asks for ECN (RFC 3168 section 6.1.1) as the stack sees it
+    /// (`tcp_ecn_create_request`, Linux 6.18): not from a packet that is marked
+    /// as ECN-capable itself, unless reserved bits say that its sender knows
+    /// more. `traffic_class`: the SYN's.
+    #[inline(always)]
+    pub fn asks_for_ecn<F: Frame>(&self, frame: &F, tcp: &Tcp, traffic_class: u8) -> bool {
+        const BOTH: u8 = flags::ECE | flags::CWR;
+        if tcp.flags & BOTH != BOTH {
+            return false;
+        }
+        let Some(header) = frame.chunk::<TCP_HEADER>(self.tcp) else {
+            return false;
+        };
+        traffic_class & 3 == 0 || header.u8::<12>() & 0xf != 0
+    }
+
     /// The connection that a segment to this host belongs to.
     #[inline(always)]
     pub fn read_flow<F: Frame>(&self, frame: &F, tcp: &Tcp) -> Option<Flow> {
@@ -206,16 +238,20 @@ fn ipv4<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
         return Err(NotASegment::NotTcp);
     }
     let total = usize::from(header.u16::<2>());
-    // More fragments, or not the first one (RFC 791 section 3.1).
-    let fragment = header.u16::<6>() & 0x3fff != 0;
-    if first >> 4 != 4 || length < IPV4 || fragment || total < length || !frame.holds(ip + total) {
+    if first >> 4 != 4 || length < IPV4 || total < length || !frame.holds(ip + total) {
         return Err(NotASegment::Unknown);
+    }
+    // RFC 791 section 3.1.
+    let fragment = header.u16::<6>();
+    if fragment & 0x1fff != 0 {
+        return Err(NotASegment::Fragment);
     }
     Ok(Headers {
         ip,
         tcp: ip + length,
         ipv6: false,
         segment_length: total - length,
+        first_fragment: fragment & 0x2000 != 0,
     })
 }
 
@@ -228,13 +264,15 @@ fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
     }
     let mut next = header.u8::<6>();
     let mut skipped = 0;
+    let mut more_fragments = 0;
     if next != TCP {
         for _ in 0..MAX_EXTENSIONS {
-            let Some(length) = extension(frame, ip + IPV6 + skipped, next)? else {
+            let Some(found) = extension(frame, ip + IPV6 + skipped, next)? else {
                 break;
             };
-            next = frame.forget(usize::from(length.0), 0xff) as u8;
-            skipped = frame.forget(skipped + length.1, 0x3fff);
+            next = frame.forget(usize::from(found.next), 0xff) as u8;
+            skipped = frame.forget(skipped + found.length, 0x3fff);
+            more_fragments = frame.forget(more_fragments | found.more_fragments, 1);
         }
         if next != TCP {
             return Err(NotASegment::NotTcp);
@@ -248,44 +286,55 @@ fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
         tcp: ip + IPV6 + skipped,
         ipv6: true,
         segment_length: payload - skipped,
+        first_fragment: more_fragments != 0,
     })
 }
 
-/// What follows the extension header `kind` at `offset`, and its bytes; none
-/// when `kind` is no extension header.
+/// An extension header.
+struct Extension {
+    /// The kind of what follows.
+    next: u8,
+    /// Its bytes.
+    length: usize,
+    /// 1 for a fragment header that more fragments follow.
+    more_fragments: usize,
+}
+
+/// The extension header `kind` at `offset`; none when `kind` is no extension
+/// header.
 #[inline(always)]
 fn extension<F: Frame>(
     frame: &F,
     offset: usize,
     kind: u8,
-) -> Result<Option<(u8, usize)>, NotASegment> {
+) -> Result<Option<Extension>, NotASegment> {
     // RFC 8200 section 4: hop-by-hop 0, routing 43, destination 60; fragment
     // 44; RFC 4302: authentication 51, in words of 4 bytes less 2.
-    match kind {
+    let (next, length, more_fragments) = match kind {
         0 | 43 | 60 => {
             let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
-            Ok(Some((
-                header.u8::<0>(),
-                (usize::from(header.u8::<1>()) + 1) * 8,
-            )))
+            (header.u8::<0>(), (usize::from(header.u8::<1>()) + 1) * 8, 0)
         }
         51 => {
             let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
-            Ok(Some((
-                header.u8::<0>(),
-                (usize::from(header.u8::<1>()) + 2) * 4,
-            )))
+            (header.u8::<0>(), (usize::from(header.u8::<1>()) + 2) * 4, 0)
         }
         44 => {
-            // An atomic fragment (RFC 6946) is whole; the stack takes it.
             let header = frame.chunk::<4>(offset).ok_or(NotASegment::Unknown)?;
-            if header.u16::<2>() & 0xfff9 != 0 {
-                return Err(NotASegment::Unknown);
+            let fragment = header.u16::<2>();
+            if fragment & 0xfff8 != 0 {
+                return Err(NotASegment::Fragment);
             }
-            Ok(Some((header.u8::<0>(), 8)))
+            // One without more (RFC 6946) is whole; the stack takes it.
+            (header.u8::<0>(), 8, usize::from(fragment & 1))
         }
-        _ => Ok(None),
-    }
+        _ => return Ok(None),
+    };
+    Ok(Some(Extension {
+        next,
+        length,
+        more_fragments,
+    }))
 }
 
 #[cfg(test)]
@@ -341,6 +390,7 @@ mod tests {
     fn read(frame: &[u8]) -> Result<(Headers, Tcp, Flow), NotASegment> {
         let frame = Slice(frame);
         let headers = Headers::find(&frame)?;
+        assert!(!headers.first_fragment);
         let tcp = headers.read_tcp(&frame).ok_or(NotASegment::Unknown)?;
         let flow = headers
             .read_flow(&frame, &tcp)
@@ -379,9 +429,11 @@ mod tests {
     #[test]
     fn what_is_no_whole_segment_is_told_apart() {
         assert_eq!(
-            read(&ipv6_syn(&[6, 0, 0, 1, 0, 0, 0, 0], 44)),
-            Err(NotASegment::Unknown)
+            read(&ipv6_syn(&[6, 0, 0, 8, 0, 0, 0, 0], 44)),
+            Err(NotASegment::Fragment)
         );
+        let first = ipv6_syn(&[6, 0, 0, 1, 0, 0, 0, 0], 44);
+        assert!(Headers::find(&Slice(&first[..])).unwrap().first_fragment);
         assert!(
             read(&ipv6_syn(&[6, 0, 0, 0, 0, 0, 0, 9], 44)).is_ok(),
             "atomic"
@@ -392,7 +444,12 @@ mod tests {
         assert_eq!(read(&arp), Err(NotASegment::NotTcp));
         let mut fragment = syn(0, &[]);
         fragment[20] = 0x20;
-        assert_eq!(read(&fragment), Err(NotASegment::Unknown));
+        let found = Headers::find(&Slice(&fragment[..])).unwrap();
+        assert!(found.first_fragment && found.segment_length == 20);
+        fragment[20..22].copy_from_slice(&[0x20, 1]);
+        assert_eq!(read(&fragment), Err(NotASegment::Fragment));
+        fragment[20..22].copy_from_slice(&[0, 1]);
+        assert_eq!(read(&fragment), Err(NotASegment::Fragment));
         let mut udp = syn(0, &[]);
         udp[23] = 17;
         assert_eq!(read(&udp), Err(NotASegment::NotTcp));
@@ -439,6 +496,9 @@ mod tests {
                 frame[at] = random() as u8;
             }
             frame.truncate(random() as usize % (frame.len() * 4));
+            if Headers::find(&Slice(&frame[..])).is_ok_and(|headers| headers.first_fragment) {
+                continue;
+            }
             if let Ok((headers, tcp, _)) = read(&frame) {
                 found += 1;
                 assert!(headers.tcp + tcp.length <= frame.len());

@@ -6,6 +6,7 @@ mod frame;
 mod headers;
 mod options;
 mod syn_ack;
+mod verify;
 
 pub use checksum::Sum;
 pub use frame::{Chunk, ChunkMut, Frame, FrameMut, Slice};

@@ -160,6 +160,7 @@ mod tests {
             tcp: 0,
             ipv6: false,
             segment_length: length,
+            first_fragment: false,
         };
         let tcp = Tcp {
             source: 0,

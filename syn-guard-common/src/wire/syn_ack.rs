@@ -3,13 +3,15 @@
 use super::checksum::Sum;
 use super::frame::{Frame, FrameMut};
 use super::headers::{Headers, IPV4, IPV6, TCP_HEADER, Tcp, flags};
-use crate::abi::Listener;
+use crate::abi::{Listener, listener_flags};
 use crate::cookie::Terms;
 use crate::flow::Flow;
 
 /// Option words of a SYN-ACK at most: MSS, SACK permitted with timestamps
 /// (three), window scale.
 const MAX_OPTION_WORDS: usize = 5;
+/// The bits of a TOS or traffic class that are ECN's (RFC 3168 section 5).
+const ECN_FIELD: u8 = 3;
 
 /// A SYN-ACK: what stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct SynAck {
     sequence: u32,
     window: u16,
     ttl: u8,
+    traffic_class: u8,
+    flow_label: u32,
     ecn: bool,
     options: [u32; MAX_OPTION_WORDS],
     option_words: usize,
@@ -24,17 +28,20 @@ pub struct SynAck {
 
 impl SynAck {
     /// The answer of a listener under `terms`, with the timestamps `value` and
-    /// `echo` (TSval and TSecr) where the terms have any. `frame` is the SYN.
+    /// `echo` (TSval and TSecr) where the terms have any. `frame` is the SYN,
+    /// `traffic_class` its TOS or traffic class.
     #[inline(always)]
     #[must_use]
     pub fn new<F: Frame>(
         frame: &F,
         terms: &Terms,
         listener: &Listener,
+        traffic_class: u8,
         sequence: u32,
         value: u32,
         echo: u32,
     ) -> Self {
+        let has = |flag: u32| listener.flags & flag != 0;
         let (options, option_words) = options(terms, listener, value, echo);
         let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
         Self {
@@ -45,6 +52,17 @@ impl SynAck {
                 listener.window
             },
             ttl: listener.ttl,
+            traffic_class: if has(listener_flags::REFLECT_TOS) {
+                (traffic_class & !ECN_FIELD) | (listener.tos & ECN_FIELD)
+            } else {
+                listener.tos
+            },
+            // The kernel's is a hash of the flow too (`ip6_make_flowlabel`).
+            flow_label: if has(listener_flags::FLOW_LABEL) {
+                sequence >> 12
+            } else {
+                0
+            },
             ecn: terms.ecn(),
             options: options.map(forget),
             option_words: frame.forget(option_words, 7),
@@ -132,15 +150,16 @@ impl SynAck {
     fn write_ipv4<F: FrameMut>(&self, frame: &mut F, offset: usize, flow: &Flow) -> Option<()> {
         let total = (IPV4 + self.tcp_length()) as u32;
         let ttl_and_protocol = (u32::from(self.ttl) << 8) | 6;
+        let version_and_tos = 0x4500 | u32::from(self.traffic_class);
         let sum = Sum::default()
-            .add(0x4500)
+            .add(version_and_tos)
             .add(total)
             .add(0x4000)
             .add(ttl_and_protocol)
             .add(u32::from_be(flow.remote.0[3]))
             .add(u32::from_be(flow.local.0[3]));
         let mut header = frame.chunk_mut::<IPV4>(offset)?;
-        header.set_u16::<0>(0x4500);
+        header.set_u16::<0>(version_and_tos as u16);
         header.set_u16::<2>(total as u16);
         // Identification 0 and "don't fragment": ip_build_and_send_pkt.
         header.set_u32::<4>(0x4000);
@@ -154,7 +173,8 @@ impl SynAck {
     #[inline(always)]
     fn write_ipv6<F: FrameMut>(&self, frame: &mut F, offset: usize, flow: &Flow) -> Option<()> {
         let mut header = frame.chunk_mut::<IPV6>(offset)?;
-        header.set_u32::<0>(0x6000_0000);
+        let class_and_label = (u32::from(self.traffic_class) << 20) | self.flow_label;
+        header.set_u32::<0>(0x6000_0000 | class_and_label);
         header.set_u16::<4>(self.tcp_length() as u16);
         header.set_u8::<6>(6);
         header.set_u8::<7>(self.ttl);
@@ -293,6 +313,8 @@ mod tests {
         window_with_timestamps: 65_160,
         scale: 7,
         ttl: 63,
+        tos: 0,
+        reserved: [0; 7],
     };
 
     fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {
@@ -325,7 +347,7 @@ mod tests {
             flow = headers.read_flow(&frame, &tcp).unwrap();
             options = read_options(&frame, &headers, &tcp);
             terms = Terms::grant(&options, ecn, LISTENER.flags).0;
-            syn_ack = SynAck::new(&frame, &terms, &LISTENER, 0xdead_beef, 77, options.value);
+            syn_ack = SynAck::new(&frame, &terms, &LISTENER, 0, 0xdead_beef, 77, options.value);
         }
         let mut answer = frame.to_vec();
         answer.resize(syn_ack.frame_length(&headers, &flow), 0xaa);
@@ -429,7 +451,7 @@ mod tests {
             ..Options::default()
         };
         let (terms, _) = Terms::grant(&offer, false, LISTENER.flags);
-        let syn_ack = SynAck::new(&slice, &terms, &LISTENER, 1, 0, 0);
+        let syn_ack = SynAck::new(&slice, &terms, &LISTENER, 0, 1, 0, 0);
         let length = syn_ack.frame_length(&headers, &flow);
         for short in [0, 14, 34, length - 1] {
             let mut answer = vec![0; short];

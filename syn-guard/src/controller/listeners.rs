@@ -130,6 +130,7 @@ pub fn entries(
             let key = ListenerKey {
                 address: own.address.into(),
                 port: u32::from(listener.local.port()),
+                route: 0,
             };
             let new = entry(listener, own, host, now_ns);
             entries
@@ -353,6 +354,7 @@ mod tests {
         let key = ListenerKey {
             address: IpAddr::from([198, 18, 0, 1]).into(),
             port: 80,
+            route: 0,
         };
         entries(listeners, &host(), &BTreeMap::from([(80, 3)]), NOW)[&key]
     }

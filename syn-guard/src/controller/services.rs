@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use syn_guard_common::abi::{
-    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, ServiceConfig, State,
+    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, ServiceConfig, State, mac,
 };
 use syn_guard_common::flow::Flow;
 use syn_guard_common::life::half_open_life_ns;
@@ -49,6 +49,7 @@ pub struct Services {
     backlogs: HashMap<u16, Backlog>,
     proxies: Proxies,
     marked_at_ns: u64,
+    own_macs: BTreeSet<u64>,
     said: Said,
 }
 
@@ -87,6 +88,7 @@ impl Services {
             backlogs: HashMap::new(),
             proxies: Proxies::default(),
             marked_at_ns: 0,
+            own_macs: BTreeSet::new(),
             said: Said::default(),
         };
         if datapath.takeover == Takeover::Continued {
@@ -150,7 +152,11 @@ impl Services {
     /// Follows listeners, own addresses and settings. What fails half-way is
     /// done the next time: what is to be done goes by what the maps say.
     pub fn refresh(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        self.read_host()?;
+        let own_macs = self.read_host()?;
+        if own_macs != self.own_macs {
+            datapath.maps.set_own_macs(own_macs.iter().copied())?;
+            self.own_macs = own_macs;
+        }
         let listeners = self.read_listeners()?;
         let wanted = if self.ports.is_empty() {
             open_ports(&listeners)
@@ -192,13 +198,14 @@ impl Services {
         Ok(())
     }
 
-    /// Reads settings and own addresses.
-    fn read_host(&mut self) -> Result<(), ControllerError> {
+    /// Reads settings and own addresses; the own hardware addresses.
+    fn read_host(&mut self) -> Result<BTreeSet<u64>, ControllerError> {
         let settings = TcpSettings::read()?;
         self.life_ns = half_open_life_ns(u32::from(settings.synack_retries));
         // Interfaces that went away may come back: without any, the MTU is
         // that of the addresses' own.
-        let guarded_mtu = interfaces()?
+        let interfaces = interfaces()?;
+        let guarded_mtu = interfaces
             .iter()
             .filter(|interface| self.interfaces.contains(&interface.name))
             .map(|interface| interface.mtu)
@@ -216,7 +223,10 @@ impl Services {
             .collect();
         self.host.default_buffers.insert(settings.rmem[1]);
         self.host.settings = settings;
-        Ok(())
+        Ok(interfaces
+            .iter()
+            .filter_map(|interface| interface.mac.map(mac))
+            .collect())
     }
 
     /// Reads the listeners that are guarded, and their backlogs.

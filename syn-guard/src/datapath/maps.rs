@@ -1,11 +1,13 @@
 //! The maps with their types.
 
 use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    CookieKeys, Event, HalfOpen, Listener, ListenerKey, REASONS, Reason, ServiceConfig,
-    ServiceCounters, ServiceState, Source, SourceKey,
+    ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, OWN_MAC_CELLS, REASONS, Reason,
+    RouteKey, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey, mac_cell,
 };
+use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,6 +30,8 @@ pub struct Maps {
     state: Array<MapData, ServiceState>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     listeners: HashMap<MapData, ListenerKey, Listener>,
+    routes: LpmTrie<MapData, Address, u32>,
+    own_macs: Array<MapData, u64>,
     half_open: HashMap<MapData, Flow, HalfOpen>,
     sources: HashMap<MapData, SourceKey, Source>,
     keys: Array<MapData, CookieKeys>,
@@ -71,6 +75,8 @@ impl Maps {
             state: take!(ebpf, "SERVICE_STATE"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
             listeners: take!(ebpf, "LISTENERS"),
+            routes: take!(ebpf, "ROUTES"),
+            own_macs: take!(ebpf, "OWN_MACS"),
             half_open: take!(ebpf, "HALF_OPEN"),
             sources: take!(ebpf, "SOURCES"),
             keys: take!(ebpf, "COOKIE_KEYS"),
@@ -223,6 +229,64 @@ impl Maps {
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerKey> {
         self.listeners.keys().flatten().collect()
+    }
+
+    /// Gives the clients of a prefix a route class.
+    ///
+    /// # Errors
+    /// When the kernel refuses: there are too many prefixes, say.
+    pub fn set_route(&mut self, key: RouteKey, class: u32) -> Result<(), DataPathError> {
+        self.routes
+            .insert(&Key::new(key.bits, key.address), class, 0)
+            .map_err(|error| broken("ROUTES", &error))
+    }
+
+    /// Takes the prefix's route class away, if it has one.
+    pub fn remove_route(&mut self, key: RouteKey) {
+        let _ = self.routes.remove(&Key::new(key.bits, key.address));
+    }
+
+    /// The prefixes that have a route class.
+    #[must_use]
+    pub fn routes(&self) -> Vec<RouteKey> {
+        self.routes
+            .keys()
+            .flatten()
+            .map(|key| RouteKey {
+                bits: key.prefix_len(),
+                address: key.data(),
+            })
+            .collect()
+    }
+
+    /// Tells the data path the host's own hardware addresses, as
+    /// [`mac`](syn_guard_common::abi::mac) makes numbers of them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_own_macs(
+        &mut self,
+        macs: impl IntoIterator<Item = u64>,
+    ) -> Result<(), DataPathError> {
+        let mut cells = std::collections::BTreeMap::new();
+        for mac in macs {
+            cells
+                .entry(mac_cell(mac))
+                .and_modify(|cell| {
+                    if *cell != mac {
+                        *cell = ANY_MAC;
+                    }
+                })
+                .or_insert(mac);
+        }
+        for cell in 0..OWN_MAC_CELLS {
+            let wanted = cells.get(&cell).copied().unwrap_or(0);
+            let failed = |error| broken("OWN_MACS", &error);
+            if self.own_macs.get(&cell, 0).map_err(failed)? != wanted {
+                self.own_macs.set(cell, wanted, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// The half-open connections. One that ends meanwhile may be missing, or

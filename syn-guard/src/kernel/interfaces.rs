@@ -87,6 +87,8 @@ pub struct Interface {
     pub name: String,
     /// Its MTU, bytes.
     pub mtu: u32,
+    /// Its hardware address, if that has six bytes.
+    pub mac: Option<[u8; 6]>,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
     /// Its frames begin with an Ethernet header (`ARPHRD_ETHER`, and loopback).
@@ -150,6 +152,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
         index: word(4)?,
         name: String::new(),
         mtu: 0,
+        mac: None,
         loopback: word(8)? & libc::IFF_LOOPBACK as u32 != 0,
         ethernet: matches!(
             payload.get(2..4),
@@ -168,6 +171,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
                 read.name = String::from_utf8_lossy(name).into_owned();
             }
             libc::IFLA_MTU => read.mtu = parse_u32(value)?,
+            libc::IFLA_ADDRESS => read.mac = value.try_into().ok(),
             libc::IFLA_XDP => read.xdp = xdp(value)?,
             _ => {}
         }
