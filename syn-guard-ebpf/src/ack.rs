@@ -2,7 +2,7 @@
 //! becomes a connection.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_tcp_check_syncookie};
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, State, listener_flags};
@@ -15,7 +15,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{clock, count, filters, listeners};
+use crate::{clock, count, filters, kernel_cookie, listeners};
 
 /// `EINVAL` of the kernel.
 const EINVAL: i32 = 22;
@@ -176,42 +176,11 @@ fn without_cookie(
         filters::mark_established(hash);
         return None;
     }
-    let kernels = is_kernels_cookie(&socket, packet, headers);
+    let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
     if kernels {
         return None;
     }
     count::service(service.slot, |counters| counters.cookies_rejected += 1);
     Some(Reason::NoCookie)
-}
-
-/// Whether an ACK carries a cookie that the kernel itself sent.
-#[inline(always)]
-fn is_kernels_cookie(listener: &Socket, packet: &Packet<'_>, headers: &Headers) -> bool {
-    let (ip, ip_length) = if headers.ipv6 {
-        let Some(ip) = packet.chunk::<40>(headers.ip) else {
-            return false;
-        };
-        (ip.as_ptr(), 40)
-    } else {
-        let Some(ip) = packet.chunk::<20>(headers.ip) else {
-            return false;
-        };
-        (ip.as_ptr(), 20)
-    };
-    let Some(tcp) = packet.chunk::<20>(headers.tcp) else {
-        return false;
-    };
-    // SAFETY: a listener that is not yet given back, and headers whose length
-    // was checked.
-    let result = unsafe {
-        bpf_tcp_check_syncookie(
-            listener.as_ptr(),
-            ip.cast_mut().cast(),
-            ip_length,
-            tcp.as_ptr().cast_mut().cast(),
-            20,
-        )
-    };
-    result == 0
 }

@@ -9,13 +9,13 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, found, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, Options, SynAck, Tcp, found, read_options};
 
 use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
-use crate::sockets::{Known, known};
+use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
-use crate::{clock, count, filters, listeners};
+use crate::{clock, count, engine, filters, kernel_cookie, listeners};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u64 = 8;
@@ -44,7 +44,39 @@ pub fn handle(
         filters::mark_connection(hash);
         return Reason::AcceptQueueFull;
     }
-    // SAFETY: as above.
+    let answered = if engine::is_kernel() {
+        ask_kernel(context, headers, tcp, flow, hash, listener, listener_flags)
+    } else {
+        match look_up_now_and_then(context, flow, hash, listener) {
+            Some(reason) => return reason,
+            None => answer(context, headers, tcp, flow, listener, listener_flags)
+                .ok_or(Reason::Unanswerable),
+        }
+    };
+    match answered {
+        Err(reason) => {
+            if reason != Reason::NoListener {
+                filters::mark_connection(hash);
+            }
+            reason
+        }
+        Ok(()) => {
+            count::service(service.slot, |counters| counters.cookies_sent += 1);
+            Reason::CookieSent
+        }
+    }
+}
+
+/// Looks the flow up when the filter says maybe, and the listener every few
+/// jiffies; why the SYN must go to the stack, if it must.
+#[inline(always)]
+fn look_up_now_and_then(
+    context: &XdpContext,
+    flow: &Flow,
+    hash: u32,
+    listener: *mut Listener,
+) -> Option<Reason> {
+    // SAFETY: a map value.
     let (gone, probed_at) = unsafe {
         (
             addr_of!((*listener).gone).read_volatile(),
@@ -57,7 +89,7 @@ pub fn handle(
         let known = known(context.as_ptr(), flow);
         if known == Known::Connection {
             filters::mark_connection(hash);
-            return Reason::KnownConnection;
+            return Some(Reason::KnownConnection);
         }
         // An earlier connection of this flow is over: its ACKs are looked at.
         filters::forget_established(hash);
@@ -71,58 +103,129 @@ pub fn handle(
         }
         if now_gone != 0 {
             debug!(context, "no listener on port {}", flow.local_port);
-            return Reason::NoListener;
+            return Some(Reason::NoListener);
         }
     } else if gone != 0 {
-        return Reason::NoListener;
+        return Some(Reason::NoListener);
     }
-    let listener = listeners::for_client(flow, listener, listener_flags);
-    match answer(context, headers, tcp, flow, listener) {
-        None => {
-            filters::mark_connection(hash);
-            Reason::Unanswerable
-        }
-        Some(()) => {
-            count::service(service.slot, |counters| counters.cookies_sent += 1);
-            Reason::CookieSent
-        }
-    }
+    None
 }
 
-/// Turns the SYN into its SYN-ACK.
+/// Turns the SYN into its SYN-ACK, with a cookie of our own.
 #[inline(always)]
 fn answer(
     context: &XdpContext,
     headers: &Headers,
     tcp: &Tcp,
     flow: &Flow,
-    listener: *const Listener,
+    listener: *mut Listener,
+    listener_flags: u32,
 ) -> Option<()> {
     let packet = Packet::of_xdp(context);
-    let options = read_options(&packet, headers, tcp);
-    if options.found & found::SIGNATURE != 0
-        || headers.tcp + headers.segment_length > packet.length()
-    {
-        return None;
-    }
+    let options = read_offer(&packet, headers, tcp)?;
     let traffic_class = headers.read_traffic_class(&packet);
     let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
     // SAFETY: a map value.
-    let listener = unsafe { &*listener };
+    let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
     let (terms, class) = Terms::grant(&options, ecn, listener.flags);
     let terms = terms.forget(&packet);
     let class = packet.forget(class as usize, 7) as u32;
-    let now = clock::now_ns();
-    let epoch = cookie::epoch(now);
+    let epoch = cookie::epoch(clock::now_ns());
     let keys = COOKIE_KEYS.get_ptr(0)?;
     // SAFETY: one of the four keys in the map value; this epoch's is not
     // replaced while the epoch lasts.
     let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
     let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps());
-    let value = cookie::timestamp(&terms, now);
+    write(
+        context,
+        headers,
+        tcp,
+        flow,
+        &terms,
+        listener,
+        traffic_class,
+        cookie,
+        &options,
+    )
+}
+
+/// Turns the SYN into its SYN-ACK, with a cookie of the kernel's.
+#[inline(always)]
+fn ask_kernel(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    hash: u32,
+    listener: *mut Listener,
+    listener_flags: u32,
+) -> Result<(), Reason> {
+    let Some(socket) = Socket::find(context.as_ptr(), flow) else {
+        return Err(Reason::NoListener);
+    };
+    if !socket.is_listener() {
+        socket.release();
+        return Err(Reason::KnownConnection);
+    }
+    filters::forget_established(hash);
+    let cookie = kernel_cookie::make(context, &socket, headers, tcp);
+    socket.release();
+    let cookie = cookie.ok_or(Reason::Unanswerable)?;
+    let packet = Packet::of_xdp(context);
+    let options = read_offer(&packet, headers, tcp).ok_or(Reason::Unanswerable)?;
+    let traffic_class = headers.read_traffic_class(&packet);
+    let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
+    // SAFETY: a map value.
+    let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
+    let terms = Terms::grant_by_kernel(&options, ecn, listener.flags).forget(&packet);
+    write(
+        context,
+        headers,
+        tcp,
+        flow,
+        &terms,
+        listener,
+        traffic_class,
+        cookie,
+        &options,
+    )
+    .ok_or(Reason::Unanswerable)
+}
+
+/// The options of a SYN that a cookie can answer.
+#[inline(always)]
+fn read_offer(packet: &Packet<'_>, headers: &Headers, tcp: &Tcp) -> Option<Options> {
+    let options = read_options(packet, headers, tcp);
+    if options.found & found::SIGNATURE != 0
+        || headers.tcp + headers.segment_length > packet.length()
+    {
+        return None;
+    }
+    Some(options)
+}
+
+/// Writes the SYN-ACK over the SYN.
+#[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct of references would live on the stack"
+)]
+fn write(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    terms: &Terms,
+    listener: &Listener,
+    traffic_class: u8,
+    cookie: u32,
+    options: &Options,
+) -> Option<()> {
+    let packet = Packet::of_xdp(context);
+    let value = cookie::timestamp(terms, clock::now_ns());
     let syn_ack = SynAck::new(
         &packet,
-        &terms,
+        terms,
         listener,
         traffic_class,
         cookie,

@@ -6,7 +6,9 @@ use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::state::Service;
-use crate::{count, fragment, listeners, observe, protect, segment, validate};
+use crate::{
+    count, engine, fragment, kernel_cookie, listeners, observe, protect, segment, validate,
+};
 
 /// Decides about a frame.
 #[inline(always)]
@@ -33,6 +35,11 @@ pub fn handle(context: &XdpContext) -> Reason {
     let hash = flow.hash();
     if tcp.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) != flags::SYN {
         segment::handle(&flow, hash, &tcp);
+        if engine::is_kernel() {
+            let headers = headers.forget(&packet);
+            let flow = flow.forget(&packet);
+            return kernel_cookie::segment(context, &headers, &tcp, &flow, hash, &service);
+        }
         return Reason::Segment;
     }
     // All kinds of frames join here: the verifier follows what comes only once.

@@ -3,6 +3,7 @@
 
 mod control;
 mod counters;
+mod engine;
 mod event;
 mod filter;
 mod keys;
@@ -14,6 +15,7 @@ mod verdict;
 
 pub use control::{Command, Operation};
 pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket};
+pub use engine::EngineKind;
 pub use event::Event;
 pub use filter::{
     Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,

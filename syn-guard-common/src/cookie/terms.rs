@@ -94,6 +94,19 @@ impl Terms {
         (Self::bare(class), class)
     }
 
+    /// What is granted with a cookie of the kernel's: without timestamps it
+    /// carries an MSS only.
+    #[inline(always)]
+    #[must_use]
+    pub fn grant_by_kernel(offer: &Options, ecn: bool, listener: u32) -> Self {
+        let (terms, _) = Self::grant(offer, ecn, listener);
+        if terms.timestamps() {
+            terms
+        } else {
+            Self::bare(0)
+        }
+    }
+
     /// The terms of a class of clients without timestamps.
     #[inline(always)]
     pub(super) const fn bare(class: u32) -> Self {
@@ -244,6 +257,24 @@ mod tests {
             assert_eq!((bare.mss, bare.bits), BARE[class as usize]);
         }
         assert!(MSS.is_sorted());
+    }
+
+    #[test]
+    fn a_cookie_of_the_kernels_carries_options_in_timestamps_only() {
+        let windows = Options {
+            found: found::SCALE | found::SACK,
+            mss: 1460,
+            scale: 8,
+            ..Options::default()
+        };
+        let terms = Terms::grant_by_kernel(&windows, true, ALL);
+        assert!(!terms.sack() && !terms.scaling() && !terms.ecn() && !terms.timestamps());
+        let linux = Options {
+            found: windows.found | found::TIMESTAMPS,
+            ..windows
+        };
+        let terms = Terms::grant_by_kernel(&linux, true, ALL);
+        assert_eq!(terms, Terms::grant(&linux, true, ALL).0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use aya_obj::btf::{Btf, BtfKind};
 
+use syn_guard_common::abi::EngineKind;
+
 use super::DataPathError;
 
 /// Where the kernel describes its types.
@@ -17,6 +19,22 @@ const REQUIRED: [(&str, &str); 3] = [
 
 /// The function that the `reqsk` engine needs.
 pub(super) const ASSIGN_REQUEST: &str = "bpf_sk_assign_tcp_reqsk";
+const ASSIGN_REQUEST_SINCE: &str = "6.9";
+/// The function that the `kernel` engine needs.
+const GEN_SYNCOOKIE: &str = "bpf_tcp_gen_syncookie";
+const GEN_SYNCOOKIE_SINCE: &str = "5.3";
+
+/// Which engine the operator wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineChoice {
+    /// The best that the kernel has
+    #[default]
+    Auto,
+    /// Own cookies (Linux 6.9)
+    Reqsk,
+    /// The kernel's cookies (changes two sysctls while a service protects)
+    Kernel,
+}
 
 /// How cookies become connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +45,8 @@ pub enum Engine {
         /// The BTF id of the kernel function.
         function: u32,
     },
+    /// The kernel's own cookies, sent from XDP and validated by the stack.
+    Kernel,
     /// None: syn-guard can only observe.
     None {
         /// Why.
@@ -40,7 +60,16 @@ impl Engine {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Reqsk { .. } => "reqsk",
+            Self::Kernel => "kernel",
             Self::None { .. } => "none",
+        }
+    }
+
+    /// What the programs are told.
+    pub(super) const fn kind(&self) -> EngineKind {
+        match self {
+            Self::Reqsk { .. } | Self::None { .. } => EngineKind::Reqsk,
+            Self::Kernel => EngineKind::Kernel,
         }
     }
 }
@@ -50,20 +79,22 @@ impl Engine {
 pub struct Features {
     /// The engine to use.
     pub engine: Engine,
+    /// Why that one.
+    pub why: String,
 }
 
 impl Features {
     /// Probes the running kernel.
     ///
     /// # Errors
-    /// When it cannot even observe.
-    pub fn probe() -> Result<Self, DataPathError> {
+    /// When it cannot even observe, or lacks what the chosen engine needs.
+    pub fn probe(choice: EngineChoice) -> Result<Self, DataPathError> {
         if !std::path::Path::new(BTF_PATH).exists() {
             return Err(DataPathError::NoBtf);
         }
         let btf = Btf::from_sys_fs()
             .map_err(|error| DataPathError::Object(format!("{BTF_PATH}: {error}")))?;
-        Self::from_functions(&kernel_version(), |name| {
+        Self::from_functions(&kernel_version(), choice, |name| {
             btf.id_by_type_name_kind(name, BtfKind::Func).ok()
         })
     }
@@ -71,6 +102,7 @@ impl Features {
     /// Decides from the ids of the kernel's functions.
     fn from_functions(
         kernel: &str,
+        choice: EngineChoice,
         id: impl Fn(&str) -> Option<u32>,
     ) -> Result<Self, DataPathError> {
         for (missing, since) in REQUIRED {
@@ -82,15 +114,46 @@ impl Features {
                 });
             }
         }
-        let engine = match id(ASSIGN_REQUEST) {
-            Some(function) => Engine::Reqsk { function },
-            None => Engine::None {
-                reason: format!(
-                    "kernel {kernel} lacks {ASSIGN_REQUEST}, which came with Linux 6.9"
-                ),
-            },
+        let lacks = |function, since| {
+            format!("kernel {kernel} lacks {function}, which came with Linux {since}")
         };
-        Ok(Self { engine })
+        let unavailable = |engine, missing, since| DataPathError::NoEngine {
+            engine,
+            kernel: kernel.to_owned(),
+            missing,
+            since,
+        };
+        let (assign, generate) = (id(ASSIGN_REQUEST), id(GEN_SYNCOOKIE));
+        let (engine, why) = match (choice, assign, generate) {
+            (EngineChoice::Reqsk, Some(function), _) => {
+                (Engine::Reqsk { function }, "--engine reqsk".to_owned())
+            }
+            (EngineChoice::Reqsk, None, _) => {
+                return Err(unavailable("reqsk", ASSIGN_REQUEST, ASSIGN_REQUEST_SINCE));
+            }
+            (EngineChoice::Kernel, _, Some(_)) => (Engine::Kernel, "--engine kernel".to_owned()),
+            (EngineChoice::Kernel, _, None) => {
+                return Err(unavailable("kernel", GEN_SYNCOOKIE, GEN_SYNCOOKIE_SINCE));
+            }
+            (EngineChoice::Auto, Some(function), _) => (
+                Engine::Reqsk { function },
+                format!("kernel {kernel} has {ASSIGN_REQUEST}"),
+            ),
+            (EngineChoice::Auto, None, Some(_)) => (
+                Engine::Kernel,
+                lacks(ASSIGN_REQUEST, ASSIGN_REQUEST_SINCE),
+            ),
+            (EngineChoice::Auto, None, None) => {
+                let reason = lacks(GEN_SYNCOOKIE, GEN_SYNCOOKIE_SINCE);
+                (
+                    Engine::None {
+                        reason: reason.clone(),
+                    },
+                    reason,
+                )
+            }
+        };
+        Ok(Self { engine, why })
     }
 }
 
@@ -105,12 +168,19 @@ fn kernel_version() -> String {
 mod tests {
     use super::*;
 
+    fn probe(
+        kernel: &str,
+        choice: EngineChoice,
+        missing: &[&str],
+    ) -> Result<Features, DataPathError> {
+        Features::from_functions(kernel, choice, |name| {
+            (!missing.contains(&name)).then_some(7)
+        })
+    }
+
     #[test]
     fn an_old_kernel_is_told_what_it_lacks() {
-        let error = Features::from_functions("5.10.0", |name| {
-            (name == "bpf_xdp_skc_lookup_tcp").then_some(1)
-        })
-        .unwrap_err();
+        let error = probe("5.10.0", EngineChoice::Auto, &["bpf_ktime_get_coarse_ns"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "kernel 5.10.0 is too old: it lacks bpf_ktime_get_coarse_ns, which came with Linux 5.11; boot a newer kernel"
@@ -118,18 +188,33 @@ mod tests {
     }
 
     #[test]
-    fn without_the_kernel_function_it_observes_and_says_why() {
-        let features =
-            Features::from_functions("6.1.0", |name| (name != ASSIGN_REQUEST).then_some(1))
-                .unwrap();
+    fn the_best_engine_is_taken_and_the_reason_said() {
+        let best = probe("6.12.0", EngineChoice::Auto, &[]).unwrap();
+        assert_eq!(best.engine, Engine::Reqsk { function: 7 });
+        let older = probe("6.1.0", EngineChoice::Auto, &[ASSIGN_REQUEST]).unwrap();
+        assert_eq!(older.engine, Engine::Kernel);
         assert_eq!(
-            features.engine,
+            older.why,
+            "kernel 6.1.0 lacks bpf_sk_assign_tcp_reqsk, which came with Linux 6.9"
+        );
+        let none = probe("6.1.0", EngineChoice::Auto, &[ASSIGN_REQUEST, GEN_SYNCOOKIE]).unwrap();
+        assert_eq!(
+            none.engine,
             Engine::None {
-                reason: "kernel 6.1.0 lacks bpf_sk_assign_tcp_reqsk, which came with Linux 6.9"
+                reason: "kernel 6.1.0 lacks bpf_tcp_gen_syncookie, which came with Linux 5.3"
                     .to_owned()
             }
         );
-        let features = Features::from_functions("6.12.0", |_| Some(7)).unwrap();
-        assert_eq!(features.engine, Engine::Reqsk { function: 7 });
+    }
+
+    #[test]
+    fn a_forced_engine_is_that_or_an_error() {
+        let forced = probe("6.12.0", EngineChoice::Kernel, &[]).unwrap();
+        assert_eq!(forced.engine, Engine::Kernel);
+        let error = probe("6.1.0", EngineChoice::Reqsk, &[ASSIGN_REQUEST]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kernel 6.1.0 has no engine reqsk: it lacks bpf_sk_assign_tcp_reqsk, which came with Linux 6.9; use --engine auto"
+        );
     }
 }

@@ -4,7 +4,7 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::one_line;
-use super::features::{Engine, Features};
+use super::features::{Engine, EngineChoice, Features};
 use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
@@ -16,6 +16,8 @@ use super::{Control, DataPathError, kfunc};
 pub struct LoadOptions {
     /// Diagnosis from within the programs; off by default.
     pub log: LogLevel,
+    /// Who makes and validates cookies.
+    pub engine: EngineChoice,
 }
 
 /// The loaded programs and their maps.
@@ -43,7 +45,7 @@ impl DataPath {
         if !nix::unistd::geteuid().is_root() && !may_load() {
             return Err(DataPathError::NotPermitted);
         }
-        let features = Features::probe()?;
+        let features = Features::probe(options.engine)?;
         let mut object = OBJECT.to_vec();
         if let Engine::Reqsk { function } = features.engine {
             kfunc::link(&mut object, function)?;
@@ -77,10 +79,12 @@ impl DataPath {
     ) -> Result<(Ebpf, Maps, Control), DataPathError> {
         let btf = Btf::from_sys_fs().map_err(|_| DataPathError::NoBtf)?;
         let level = options.log.as_u8();
+        let engine = features.engine.kind() as u32;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .default_map_pin_directory(pins.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
+            .override_global("ENGINE", &engine, true)
             .load(object)
             .map_err(|error| match permission(&error) {
                 true => DataPathError::NotPermitted,

@@ -15,7 +15,7 @@ mod pins;
 pub use attach::{AttachMode, Attachment};
 pub use control::Control;
 pub use error::{DataPathError, one_line};
-pub use features::{Engine, Features};
+pub use features::{Engine, EngineChoice, Features};
 pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};
 pub use maps::{EventReader, Maps, SourceCount};

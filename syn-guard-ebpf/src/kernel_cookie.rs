@@ -1,0 +1,137 @@
+//! Cookies of the kernel's own, for the engine that needs no
+//! `bpf_sk_assign_tcp_reqsk`.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{
+    bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie, bpf_xdp_load_bytes,
+};
+use aya_ebpf::programs::XdpContext;
+use core::ffi::c_void;
+use syn_guard_common::abi::{Reason, State};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
+
+use crate::frame::Packet;
+use crate::sockets::Socket;
+use crate::state::Service;
+use crate::{count, filters, listeners};
+
+/// Bytes that hold a TCP header with all its options, and the bound that the
+/// verifier knows of its length.
+const TCP_WORDS: usize = 16;
+
+/// The kernel's cookie for a SYN to `listener`; none where the kernel would
+/// send none: `net.ipv4.tcp_syncookies` is not 2 and the queue not full, or the
+/// accept queue is full.
+#[inline(always)]
+pub fn make(context: &XdpContext, listener: &Socket, headers: &Headers, tcp: &Tcp) -> Option<u32> {
+    let packet = Packet::of_xdp(context);
+    let mut header = [0_u32; TCP_WORDS];
+    if tcp.length < 20 {
+        return None;
+    }
+    // SAFETY: a helper call with the program's own context and a buffer that
+    // is longer than the length.
+    let result = unsafe {
+        bpf_xdp_load_bytes(
+            context.as_ptr().cast(),
+            headers.tcp as u32,
+            header.as_mut_ptr().cast(),
+            tcp.length as u32,
+        )
+    };
+    if result != 0 {
+        return None;
+    }
+    let (ip, ip_length) = ip_header(&packet, headers)?;
+    // SAFETY: a listener that is not yet given back, and headers whose length
+    // was checked.
+    let cookie = unsafe {
+        bpf_tcp_gen_syncookie(
+            listener.as_ptr(),
+            ip,
+            ip_length,
+            header.as_mut_ptr().cast(),
+            tcp.length as u32,
+        )
+    };
+    (cookie >= 0).then_some(cookie as u32)
+}
+
+/// Looks at a segment to a service that validates: whether it is to be
+/// dropped, for the stack would answer it with RST though it only overtook its
+/// handshake, or is forged.
+#[inline(always)]
+pub fn segment(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    hash: u32,
+    service: &Service,
+) -> Reason {
+    if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK
+        || !service.is_validating()
+        || filters::is_established(hash)
+        || filters::just_completed(hash)
+        || listeners::find(flow).is_none()
+    {
+        return Reason::Segment;
+    }
+    let Some(socket) = Socket::find(context.as_ptr(), flow) else {
+        return Reason::Segment;
+    };
+    if !socket.is_listener() {
+        socket.release();
+        filters::mark_established(hash);
+        return Reason::Segment;
+    }
+    let valid = check(&socket, &Packet::of_xdp(context), headers);
+    socket.release();
+    if valid {
+        filters::remember_completed(hash);
+        count::service(service.slot, |counters| counters.cookies_validated += 1);
+        count::verdict(Reason::CookieValidated);
+        return Reason::Segment;
+    }
+    if service.state() != State::Protecting {
+        return Reason::Segment;
+    }
+    count::service(service.slot, |counters| counters.cookies_rejected += 1);
+    Reason::NoCookie
+}
+
+/// Whether an ACK carries a cookie of the kernel's.
+#[inline(always)]
+pub fn check(listener: &Socket, packet: &Packet<'_>, headers: &Headers) -> bool {
+    let Some((ip, ip_length)) = ip_header(packet, headers) else {
+        return false;
+    };
+    let Some(tcp) = packet.chunk::<20>(headers.tcp) else {
+        return false;
+    };
+    // SAFETY: a listener that is not yet given back, and headers whose length
+    // was checked.
+    let result = unsafe {
+        bpf_tcp_check_syncookie(
+            listener.as_ptr(),
+            ip,
+            ip_length,
+            tcp.as_ptr().cast_mut().cast(),
+            20,
+        )
+    };
+    result == 0
+}
+
+/// The IP header without options, as the helpers want it.
+#[inline(always)]
+fn ip_header(packet: &Packet<'_>, headers: &Headers) -> Option<(*mut c_void, u32)> {
+    if headers.ipv6 {
+        let ip = packet.chunk::<40>(headers.ip)?;
+        Some((ip.as_ptr().cast_mut().cast(), 40))
+    } else {
+        let ip = packet.chunk::<20>(headers.ip)?;
+        Some((ip.as_ptr().cast_mut().cast(), 20))
+    }
+}
