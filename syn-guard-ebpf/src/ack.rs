@@ -130,8 +130,11 @@ fn complete(
         return None;
     }
     // SAFETY: a map value.
-    let our_scale = unsafe { (*listeners::for_client(flow, listener, flags)).scale };
-    let mut request = Request::new(terms, !flow.remote.is_ipv4(), our_scale, options);
+    let (our_scale, most_mss) = unsafe {
+        let listener = listeners::for_client(flow, listener, flags);
+        ((*listener).scale, (*listener).most_mss)
+    };
+    let mut request = Request::new(terms, !flow.remote.is_ipv4(), our_scale, most_mss, options);
     // SAFETY: the program's own context and a full socket.
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
     socket.release();

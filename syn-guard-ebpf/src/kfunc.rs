@@ -42,20 +42,22 @@ const _: () = assert!(size_of::<Request>() == 20);
 
 impl Request {
     /// The request that a validated cookie stands for. `our_scale` is what
-    /// the SYN-ACK carried, `options` are the ACK's.
+    /// the SYN-ACK carried, `most_mss` (0: none) the listener's bound of what it
+    /// sends, `options` are the ACK's.
     #[inline(always)]
-    pub fn new(terms: &Terms, ipv6: bool, our_scale: u8, options: &Options) -> Self {
+    pub fn new(terms: &Terms, ipv6: bool, our_scale: u8, most_mss: u16, options: &Options) -> Self {
+        let mss = if most_mss != 0 && most_mss < terms.mss() {
+            most_mss
+        } else {
+            terms.mss()
+        };
         // The kernel function refuses less for IPv6: the kernel's own cookies
         // carry no less either.
         let least = if ipv6 { 1220 } else { 536 };
         Self {
             received_timestamp: options.value,
             echoed_timestamp: options.echo,
-            mss: if terms.mss() < least {
-                least
-            } else {
-                terms.mss()
-            },
+            mss: if mss < least { least } else { mss },
             our_scale: if terms.scaling() { our_scale } else { 0 },
             client_scale: terms.scale(),
             ecn: u8::from(terms.ecn()),

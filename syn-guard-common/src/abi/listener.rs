@@ -75,8 +75,9 @@ pub mod listener_flags {
 /// | 28 | 2 | first window with timestamps |
 /// | 30 | 1 | window scale |
 /// | 31 | 1 | TTL or hop limit |
-/// | 32 | 1 | TOS or traffic class |
-/// | 33 | 7 | 0 |
+/// | 32 | 2 | the most that a client's MSS counts for; 0: any |
+/// | 34 | 1 | TOS or traffic class |
+/// | 35 | 5 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Listener {
@@ -99,10 +100,13 @@ pub struct Listener {
     pub scale: u8,
     /// The TTL (IPv4) or hop limit (IPv6) of the reply.
     pub ttl: u8,
+    /// The most that a client's MSS counts for, bytes: the listener's
+    /// `TCP_MAXSEG`. 0: any.
+    pub most_mss: u16,
     /// The TOS (IPv4) or traffic class (IPv6) of the reply.
     pub tos: u8,
     /// 0.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<Listener>() == 40);

@@ -313,8 +313,9 @@ mod tests {
         window_with_timestamps: 65_160,
         scale: 7,
         ttl: 63,
+        most_mss: 0,
         tos: 0,
-        reserved: [0; 7],
+        reserved: [0; 5],
     };
 
     fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {

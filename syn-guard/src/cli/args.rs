@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use syn_guard_common::abi::Mode;
 
-use crate::datapath::LogLevel;
+use crate::datapath::{EngineChoice, LogLevel};
 use crate::list::ListArgs;
 use crate::status::StatusArgs;
 
@@ -75,6 +75,9 @@ pub(super) struct RunArgs {
     /// What services may do
     #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
     pub(super) mode: ModeArg,
+    /// Who makes and validates SYN cookies
+    #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
+    pub(super) engine: EngineChoice,
     /// Half-open connections at which a service protects [default: half of its listener's backlog]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) max_half_open: Option<u64>,

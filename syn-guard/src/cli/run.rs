@@ -97,7 +97,13 @@ fn load(
     journal: &mut Journal,
 ) -> anyhow::Result<DataPath> {
     bpffs::provide(paths, journal)?;
-    let mut datapath = DataPath::load(pins.clone(), &LoadOptions { log: args.ebpf_log })?;
+    let mut datapath = DataPath::load(
+        pins.clone(),
+        &LoadOptions {
+            log: args.ebpf_log,
+            engine: args.engine,
+        },
+    )?;
     if args.ebpf_log != LogLevel::Off {
         match forward_logs(&mut datapath) {
             Ok(forward) => drop(tokio::spawn(forward)),

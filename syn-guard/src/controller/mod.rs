@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod guarded;
 mod interfaces;
+mod kernel_engine;
 mod keys;
 mod listeners;
 mod options;
@@ -41,7 +42,7 @@ const FAST: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(1);
 /// How long cookies that are out are still validated at exit.
 const DRAIN_AT_EXIT: Duration = Duration::from_secs(3);
-/// The one system setting that the `reqsk` engine needs to be other than 0.
+/// What the `reqsk` engine needs to be other than 0, and the `kernel` engine 2.
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 
 /// The running controller.
@@ -53,6 +54,8 @@ pub struct Controller {
     services: Services,
     keys: KeyRing,
     journal: Journal,
+    /// The settings of the `kernel` engine are in force.
+    needs_kernel_settings: bool,
     started_at: f64,
 }
 
@@ -75,6 +78,8 @@ impl Controller {
                 services,
                 keys,
                 journal,
+                // Looked at in the first second.
+                needs_kernel_settings: true,
                 started_at: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0.0, |age| age.as_secs_f64()),
@@ -96,11 +101,11 @@ impl Controller {
         if let Engine::None { reason } = &datapath.features.engine
             && options.mode != Mode::Observe
         {
-            warn!(
-                "observing only, whatever --mode says: {reason}, and syn-guard has no other engine yet"
-            );
+            warn!("observing only, whatever --mode says: {reason}");
             options.mode = Mode::Observe;
         }
+        let features = &datapath.features;
+        info!("engine {}: {}", features.engine.name(), features.why);
         let now = clock::now_ns();
         let keys = if datapath.takeover == Takeover::Continued {
             KeyRing::continued(now)
@@ -166,6 +171,7 @@ impl Controller {
                 for event in events {
                     self.services.protecting(&event, &self.datapath);
                 }
+                self.keep_kernel_engine_or_say();
             }
             Err(error) => error!("{}", one_line(&error)),
         }
@@ -189,6 +195,7 @@ impl Controller {
             }
             Ok(())
         });
+        self.keep_kernel_engine_or_say();
         self.tell("settings", |controller| {
             keep_syncookies(&controller.options, &mut controller.journal)
         });
@@ -323,6 +330,9 @@ fn guard(
     datapath: &mut DataPath,
     journal: &mut Journal,
 ) -> Result<Services, ControllerError> {
+    if options.mode == Mode::Protect && matches!(datapath.features.engine, Engine::Kernel) {
+        kernel_engine::need(journal)?;
+    }
     keep_syncookies(options, journal)?;
     let mut services = Services::new(options, datapath)?;
     services.refresh(datapath)?;

@@ -23,10 +23,11 @@ impl Controller {
     /// Everything of this moment.
     pub(super) fn report(&self) -> Report {
         let kernel_half_open = kernel_half_open();
-        let (engine, engine_reason) = match &self.datapath.features.engine {
-            engine @ Engine::Reqsk { .. } => (engine.name(), None),
-            engine @ Engine::None { reason } => (engine.name(), Some(reason.clone())),
-        };
+        let features = &self.datapath.features;
+        let engine = features.engine.name();
+        // The best one needs no reason.
+        let engine_reason =
+            (!matches!(features.engine, Engine::Reqsk { .. })).then(|| features.why.clone());
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("SYN_GUARD_GIT").to_owned(),

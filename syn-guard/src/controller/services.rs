@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::clock::now_ns;
 use super::guarded::{Action, Guarded};
+use super::kernel_engine::CookieTimestamps;
 use super::listeners::{
     Backlog, Host, MPTCP, Own, Proxies, backlogs, entries, must_tell, open_ports,
 };
@@ -50,6 +51,7 @@ pub struct Services {
     proxies: Proxies,
     marked_at_ns: u64,
     own_macs: BTreeSet<u64>,
+    cookie_timestamps: CookieTimestamps,
     said: Said,
 }
 
@@ -89,6 +91,7 @@ impl Services {
             proxies: Proxies::default(),
             marked_at_ns: 0,
             own_macs: BTreeSet::new(),
+            cookie_timestamps: CookieTimestamps::new(&datapath.features.engine),
             said: Said::default(),
         };
         if datapath.takeover == Takeover::Continued {
@@ -149,6 +152,11 @@ impl Services {
         self.guarded.values().any(Guarded::has_cookies_out)
     }
 
+    /// Whether cookies may carry options in timestamps.
+    pub fn cookie_timestamps(&mut self) -> &mut CookieTimestamps {
+        &mut self.cookie_timestamps
+    }
+
     /// Follows listeners, own addresses and settings. What fails half-way is
     /// done the next time: what is to be done goes by what the maps say.
     pub fn refresh(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
@@ -200,7 +208,7 @@ impl Services {
 
     /// Reads settings and own addresses; the own hardware addresses.
     fn read_host(&mut self) -> Result<BTreeSet<u64>, ControllerError> {
-        let settings = TcpSettings::read()?;
+        let settings = self.cookie_timestamps.apply(TcpSettings::read()?);
         self.life_ns = half_open_life_ns(u32::from(settings.synack_retries));
         // Interfaces that went away may come back: without any, the MTU is
         // that of the addresses' own.

@@ -26,6 +26,20 @@ pub enum DataPathError {
         /// The version that brought it.
         since: &'static str,
     },
+    /// The kernel lacks what the chosen engine needs.
+    #[error(
+        "kernel {kernel} has no engine {engine}: it lacks {missing}, which came with Linux {since}; use --engine auto"
+    )]
+    NoEngine {
+        /// The chosen engine.
+        engine: &'static str,
+        /// The running kernel.
+        kernel: String,
+        /// The function it lacks.
+        missing: &'static str,
+        /// The version that brought it.
+        since: &'static str,
+    },
     /// The object inside the binary cannot be used.
     #[error("the eBPF object inside this binary is broken: {0}")]
     Object(String),

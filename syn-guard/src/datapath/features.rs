@@ -139,10 +139,9 @@ impl Features {
                 Engine::Reqsk { function },
                 format!("kernel {kernel} has {ASSIGN_REQUEST}"),
             ),
-            (EngineChoice::Auto, None, Some(_)) => (
-                Engine::Kernel,
-                lacks(ASSIGN_REQUEST, ASSIGN_REQUEST_SINCE),
-            ),
+            (EngineChoice::Auto, None, Some(_)) => {
+                (Engine::Kernel, lacks(ASSIGN_REQUEST, ASSIGN_REQUEST_SINCE))
+            }
             (EngineChoice::Auto, None, None) => {
                 let reason = lacks(GEN_SYNCOOKIE, GEN_SYNCOOKIE_SINCE);
                 (
@@ -197,7 +196,12 @@ mod tests {
             older.why,
             "kernel 6.1.0 lacks bpf_sk_assign_tcp_reqsk, which came with Linux 6.9"
         );
-        let none = probe("6.1.0", EngineChoice::Auto, &[ASSIGN_REQUEST, GEN_SYNCOOKIE]).unwrap();
+        let none = probe(
+            "6.1.0",
+            EngineChoice::Auto,
+            &[ASSIGN_REQUEST, GEN_SYNCOOKIE],
+        )
+        .unwrap();
         assert_eq!(
             none.engine,
             Engine::None {

@@ -284,6 +284,23 @@ impl<S: System> Journal<S> {
         Ok(outcomes)
     }
 
+    /// Undoes the change of one sysctl, if there was one.
+    pub fn restore(&mut self, name: &str) -> Result<Option<Outcome>, UndoError> {
+        let Some(at) = self.sysctl(name) else {
+            return Ok(None);
+        };
+        let change = self.contents.changes.remove(at);
+        let outcome = match undo_one(&self.system, &change) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.contents.changes.insert(at, change.clone());
+                Outcome::Failed { change, error }
+            }
+        };
+        self.save()?;
+        Ok(Some(outcome))
+    }
+
     fn save(&self) -> Result<(), FileError> {
         if self.contents.changes.is_empty() {
             self.file.remove()

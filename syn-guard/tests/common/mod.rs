@@ -114,3 +114,9 @@ pub fn verdict(guard: &Guard, lab: &Lab, reason: &str) -> u64 {
     let found = verdicts.iter().find(|verdict| verdict["reason"] == reason);
     found.unwrap()["packets"].as_u64().unwrap()
 }
+
+/// Whether the kernel makes the guard's cookies (`--engine kernel`): without
+/// timestamps they carry an MSS only.
+pub fn kernel_engine(guard: &Guard, lab: &Lab) -> bool {
+    guard.status(lab).unwrap()["engine"] == "kernel"
+}

@@ -16,6 +16,9 @@ use crate::build::Paths;
 const START: Duration = Duration::from_secs(30);
 /// How long a stop may take, with the wait for cookies that are out.
 const STOP: Duration = Duration::from_secs(15);
+/// The variable that names the engine of every guard, for tests that run with
+/// each.
+pub const ENGINE: &str = "SYN_GUARD_ENGINE";
 /// Where the guard offers its metrics, in the server's namespace.
 const METRICS: &str = "127.0.0.1:9469";
 
@@ -79,7 +82,11 @@ impl Lab {
 impl Guard {
     /// Starts `syn-guard run` on the server's interface and waits until it guards.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Self> {
+        let engine = std::env::var(ENGINE).unwrap_or_default();
         let mut all = vec!["run", "--iface", SERVER_INTERFACE];
+        if !engine.is_empty() && !arguments.contains(&"--engine") {
+            all.extend(["--engine", &engine]);
+        }
         all.extend(arguments);
         let mut child = lab.server().spawn(&mut lab.syn_guard(&all)?)?;
         child.wait_for_line("is guarding", START)?;
