@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -11,6 +12,8 @@ use anyhow::{Context as _, Result, bail};
 
 /// Where root's programs are; often not on an ordinary user's `PATH`.
 const SYSTEM_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+/// Where Debian has a folder for each version of PostgreSQL.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// The command as a person would type it, with the variables it sets.
 pub fn shown(command: &Command) -> String {
@@ -89,13 +92,36 @@ pub fn find_program(name: impl AsRef<Path>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(SYSTEM_DIRS.iter().map(PathBuf::from))
+        .chain(newest_first(Path::new(POSTGRESQL)).map(|dir| dir.join("bin")))
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// The folders that are named by a version, of which there may be none.
+fn newest_first(parent: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+        .collect();
+    versions.sort();
+    versions.into_iter().rev().map(|(_, dir)| dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_version_comes_first() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["9", "17", "15", "common"] {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        let found: Vec<_> = newest_first(parent.path()).collect();
+        let expected = ["17", "15", "9"].map(|name| parent.path().join(name));
+        assert_eq!(found, expected);
+        assert_eq!(newest_first(Path::new("/nonexistent")).count(), 0);
+    }
 
     #[test]
     fn shows_variables_and_quotes() {

@@ -8,15 +8,13 @@
 //!  spoofed sources 10.0.0.0/8, 2001:db8:2000::/36 (nobody's; answers are counted and dropped)
 //! ```
 //!
-//! A lab of [`Lab::with_wire_for_test`] has a third namespace between the two, where a [`Wire`]
-//! loses, delays, doubles and reorders frames.
-//!
 //! Nothing in it reaches the machine's own interfaces, every flood ends by itself, and dropping the
 //! [`Lab`] removes namespaces, mounts and processes. Only one lab lives on a machine at a time: a
 //! thread that holds one must not ask for another.
 
 mod answers;
 mod capture;
+mod certificate;
 mod child;
 mod cleaner;
 mod clients;
@@ -26,20 +24,23 @@ mod floor;
 mod guard;
 mod hand_made;
 mod http;
+mod iperf;
 mod lock;
 mod namespace;
 mod nginx;
 mod object;
 mod packet_socket;
+mod postgres;
 mod segment;
 mod short_connections;
+mod sshd;
 mod topology;
-mod wire;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -48,19 +49,22 @@ use self::{answers::Answers, lock::Lock};
 pub use self::{
     answers::PassAnswers,
     capture::{Capture, Captured},
+    certificate::Certificate,
     child::Child,
     cleaner::Cleaner,
     clients::{HonestClients, HonestReport, RunningClients},
     flood::{Flood, RunningFlood},
-    floor::Floor,
+    floor::{Floor, Passing},
     guard::{Guard, binary},
     hand_made::{Flow, HandMade},
     http::fetch,
+    iperf::{Direction, Iperf, Throughput},
     namespace::Namespace,
     nginx::{Nginx, NginxSetup, PAGE},
+    postgres::{Pgbench, Postgres},
     segment::{Flags, Segment, TcpOptions},
     short_connections::{ShortConnections, ShortReport},
-    wire::{Plan, Trick, Wire, WireReport},
+    sshd::Sshd,
 };
 
 /// The server's interface, where a guard attaches.
@@ -93,11 +97,13 @@ pub fn honest_ipv6(index: u32) -> IpAddr {
     (Ipv6Addr::new(0x2001, 0xdb8, 0x1000, 0, 0, 0, 0, 0) | Ipv6Addr::from(u128::from(index))).into()
 }
 
+/// How long a server may take to start, on a machine that does other things as well.
+const START: Duration = Duration::from_secs(30);
+
 /// The two namespaces, their link and the lab's folders, until it is dropped.
 pub struct Lab {
     server: Namespace,
     client: Namespace,
-    wire: Option<wire::Middle>,
     answers: Answers,
     cleaner: Cleaner,
     _lock: Lock,
@@ -106,10 +112,6 @@ pub struct Lab {
 impl Lab {
     /// Makes a lab; waits while another one lives on this machine.
     pub fn new() -> Result<Self> {
-        Self::make(false)
-    }
-
-    fn make(with_wire: bool) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
         if !nix::unistd::geteuid().is_root() {
@@ -126,27 +128,16 @@ impl Lab {
         // From here on the guard takes away what a failing step leaves.
         let guard = cleaner.guard();
         cleaner.make_folders()?;
-        if with_wire {
-            topology::make_with_wire(&cleaner)?;
-        } else {
-            topology::make(&cleaner)?;
-        }
+        topology::make(&cleaner)?;
         let logs = cleaner.state_dir();
         let server = Namespace::open(&cleaner.server_name(), &logs)?;
         let client = Namespace::open(&cleaner.client_name(), &logs)?;
         topology::tune(&server, &client)?;
-        let wire = if with_wire {
-            topology::tune_for_wire(&server, &client)?;
-            Some(wire::Middle::open(&cleaner, &logs)?)
-        } else {
-            None
-        };
         let answers = Answers::attach(&client).context("attaching to the client's side")?;
         guard.keep();
         Ok(Self {
             server,
             client,
-            wire,
             answers,
             cleaner,
             _lock: lock,
@@ -156,22 +147,12 @@ impl Lab {
     /// A lab for a test: `None`, with the reason on stderr, without root. With `CI=true` that is an
     /// error instead.
     pub fn for_test() -> Result<Option<Self>> {
-        Self::make_for_test(false)
-    }
-
-    /// A lab for a test, as [`Lab::for_test`] makes it, whose two sides are joined only while a
-    /// [`Wire`] runs.
-    pub fn with_wire_for_test() -> Result<Option<Self>> {
-        Self::make_for_test(true)
-    }
-
-    fn make_for_test(with_wire: bool) -> Result<Option<Self>> {
         if !nix::unistd::geteuid().is_root() && std::env::var_os("CI").is_none_or(|ci| ci != "true")
         {
             eprintln!("skipped: the lab needs root");
             return Ok(None);
         }
-        Self::make(with_wire).map(Some)
+        Self::new().map(Some)
     }
 
     /// The server's namespace, where a guard and nginx run.
@@ -229,6 +210,11 @@ impl Lab {
     /// Attaches the program that sends every spoofed frame back, where a guard would be.
     pub fn attach_floor(&self) -> Result<Floor> {
         Floor::attach(&self.server)
+    }
+
+    /// Attaches a program that passes everything, where a guard would be.
+    pub fn attach_passing(&self) -> Result<Passing> {
+        Passing::attach(&self.server)
     }
 
     /// A path in [`Lab::state_dir`].

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::{Child, Lab, SERVER_IPV4, SERVER_IPV6, http};
+use super::{
+    Certificate, Child, Lab, SERVER_IPV4, SERVER_IPV6,
+    http::{self, fetch},
+};
 
 /// What `GET /` answers.
 pub const PAGE: &str = "syn-guard lab: this page came through\n";
@@ -36,6 +39,12 @@ pub struct NginxSetup {
     pub workers: u32,
     /// Also `/big`: 20 MiB that [`Nginx::is_big_file`] knows.
     pub big_file: bool,
+    /// Several requests on a connection, instead of one.
+    pub keep_alive: bool,
+    /// A port for HTTP/2 without TLS.
+    pub http2_port: Option<u16>,
+    /// A port for TLS, HTTP/1.1 and HTTP/2, with its certificate.
+    pub tls: Option<(u16, Certificate)>,
 }
 
 impl Default for NginxSetup {
@@ -45,6 +54,9 @@ impl Default for NginxSetup {
             backlog: 511,
             workers: 1,
             big_file: false,
+            keep_alive: false,
+            http2_port: None,
+            tls: None,
         }
     }
 }
@@ -104,6 +116,18 @@ impl Nginx {
         (SERVER_IPV6, self.port).into()
     }
 
+    /// Connections that it accepted since it started, the one that asks among them.
+    pub fn accepted(&self, lab: &Lab) -> Result<u64> {
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let body = fetch(lab.server(), None, target, "/connections")?;
+        let text = String::from_utf8(body).context("counts that are not UTF-8")?;
+        // "server accepts handled requests\n 1 1 1"
+        text.lines()
+            .nth(2)
+            .and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .with_context(|| format!("no count of connections in {text:?}"))
+    }
+
     /// Process id of its master.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -129,12 +153,20 @@ impl Nginx {
 }
 
 fn configuration(prefix: &Path, setup: &NginxSetup) -> String {
-    let NginxSetup {
-        port,
-        backlog,
-        workers,
-        big_file: _,
-    } = setup;
+    let (workers, backlog) = (setup.workers, setup.backlog);
+    let mut listens = listen(setup.port, backlog, "");
+    if let Some(port) = setup.http2_port {
+        listens += &listen(port, backlog, "http2");
+    }
+    if let Some((port, certificate)) = &setup.tls {
+        listens += &listen(*port, backlog, "ssl http2");
+        listens += &format!(
+            "ssl_certificate {};\nssl_certificate_key {};\n",
+            certificate.certificate.display(),
+            certificate.key.display()
+        );
+    }
+    let keep_alive = if setup.keep_alive { 60 } else { 0 };
     let prefix = prefix.display();
     format!(
         "user root;
@@ -145,7 +177,7 @@ error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
-    keepalive_timeout 0;
+    keepalive_timeout {keep_alive};
     sendfile on;
     client_body_temp_path {prefix}/body;
     proxy_temp_path {prefix}/proxy;
@@ -153,12 +185,19 @@ http {{
     uwsgi_temp_path {prefix}/uwsgi;
     scgi_temp_path {prefix}/scgi;
     server {{
-        listen {port} backlog={backlog};
-        listen [::]:{port} backlog={backlog} ipv6only=on;
-        root {prefix}/www;
+{listens}root {prefix}/www;
+        location = /connections {{ stub_status; }}
     }}
 }}
 "
+    )
+}
+
+/// Both families have a listener of their own.
+fn listen(port: u16, backlog: u32, how: &str) -> String {
+    format!(
+        "listen {port} backlog={backlog} {how};\n\
+         listen [::]:{port} backlog={backlog} ipv6only=on {how};\n"
     )
 }
 

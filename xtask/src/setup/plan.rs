@@ -56,7 +56,7 @@ const fn program(
     }
 }
 
-pub(super) const PROGRAMS: [Program; 7] = [
+pub(super) const PROGRAMS: [Program; 14] = [
     program("ip", "iproute2", Need::Demo, None),
     program("tc", "iproute2", Need::Demo, None),
     program("nginx", "nginx-light", Need::Demo, Some("nginx.service")),
@@ -69,6 +69,18 @@ pub(super) const PROGRAMS: [Program; 7] = [
         Some("prometheus.service"),
     ),
     program("tshark", "tshark", Need::Test, None),
+    program("openssl", "openssl", Need::Test, None),
+    program("wrk", "wrk", Need::Test, None),
+    program("h2load", "nghttp2-client", Need::Test, None),
+    program("ssh", "openssh-client", Need::Test, None),
+    program("sshd", "openssh-server", Need::Test, Some("ssh.service")),
+    program(
+        "initdb",
+        "postgresql",
+        Need::Test,
+        Some("postgresql.service"),
+    ),
+    program("iperf3", "iperf3", Need::Test, Some("iperf3.service")),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
