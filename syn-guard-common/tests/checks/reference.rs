@@ -1,0 +1,189 @@
+//! What etherparse says of a frame, and a plain reading of TCP options.
+
+use core::net::{IpAddr, SocketAddr};
+
+use etherparse::err::ipv6_exts::HeaderError;
+use etherparse::err::packet::SliceError;
+use etherparse::{
+    EtherType, LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TcpOptionElement, TransportSlice,
+};
+use syn_guard_common::wire::{Options, found};
+
+/// A frame as etherparse sees it.
+#[derive(Debug)]
+pub enum Reference {
+    /// A whole TCP segment.
+    Segment(Box<Segment>),
+    /// No whole TCP segment.
+    Other,
+    /// Headers that etherparse refuses and the guard follows, as the kernel
+    /// does: a hop-by-hop header that is not the first, an authentication
+    /// header without content.
+    Strict,
+}
+
+/// A TCP segment as etherparse sees it.
+#[derive(Debug)]
+pub struct Segment {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Byte 13 of the header.
+    pub flags: u8,
+    /// The options' bytes.
+    pub options: Vec<u8>,
+    /// Bytes from the start of the TCP header to the end of the packet.
+    pub length: usize,
+    /// Where the TCP header stands in the frame.
+    pub offset: usize,
+    /// Something that the guard does not follow, and why.
+    pub beyond: Option<&'static str>,
+}
+
+impl Reference {
+    /// Reads a frame.
+    pub fn of(frame: &[u8]) -> Self {
+        let packet = match SlicedPacket::from_ethernet(frame) {
+            Ok(packet) => packet,
+            Err(SliceError::Ipv6Exts(HeaderError::HopByHopNotAtStart | HeaderError::IpAuth(_))) => {
+                return Self::Strict;
+            }
+            Err(_) => return Self::Other,
+        };
+        let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
+            return Self::Other;
+        };
+        let (source, destination): (IpAddr, IpAddr) = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => (
+                ip.header().source_addr().into(),
+                ip.header().destination_addr().into(),
+            ),
+            Some(NetSlice::Ipv6(ip)) => (
+                ip.header().source_addr().into(),
+                ip.header().destination_addr().into(),
+            ),
+            _ => return Self::Other,
+        };
+        Self::Segment(Box::new(Segment {
+            source: SocketAddr::new(source, tcp.source_port()),
+            destination: SocketAddr::new(destination, tcp.destination_port()),
+            sequence: tcp.sequence_number(),
+            acknowledgement: tcp.acknowledgment_number(),
+            flags: [
+                (tcp.fin(), 0x01),
+                (tcp.syn(), 0x02),
+                (tcp.rst(), 0x04),
+                (tcp.psh(), 0x08),
+                (tcp.ack(), 0x10),
+                (tcp.urg(), 0x20),
+                (tcp.ece(), 0x40),
+                (tcp.cwr(), 0x80),
+            ]
+            .iter()
+            .map(|(set, bit)| if *set { *bit } else { 0 })
+            .sum(),
+            options: tcp.options().to_vec(),
+            length: tcp.slice().len(),
+            offset: tcp.slice().as_ptr() as usize - frame.as_ptr() as usize,
+            beyond: beyond(&packet),
+        }))
+    }
+}
+
+/// What of a packet the guard does not follow on purpose (README, Limits).
+fn beyond(packet: &SlicedPacket<'_>) -> Option<&'static str> {
+    let mut kinds = Vec::new();
+    if let Some(LinkSlice::Ethernet2(ethernet)) = &packet.link {
+        kinds.push(ethernet.ether_type());
+    }
+    for tag in &packet.link_exts {
+        match tag {
+            LinkExtSlice::Vlan(tag) => kinds.push(tag.ether_type()),
+            LinkExtSlice::Macsec(_) => return Some("MACsec"),
+        }
+    }
+    if packet.link_exts.len() > 2 {
+        return Some("three VLAN tags");
+    }
+    if kinds.contains(&EtherType::VLAN_DOUBLE_TAGGED_FRAME) {
+        return Some("a tag of kind 0x9100");
+    }
+    match &packet.net {
+        Some(NetSlice::Ipv4(ip)) if ip.extensions().auth.is_some() => Some("AH over IPv4"),
+        Some(NetSlice::Ipv6(ip)) => {
+            let mapped = |address: core::net::Ipv6Addr| address.to_ipv4_mapped().is_some();
+            if ip.header().payload_length() == 0 {
+                Some("a jumbogram")
+            } else if mapped(ip.header().source_addr()) || mapped(ip.header().destination_addr()) {
+                Some("a mapped address")
+            } else if ip.extensions().clone().into_iter().count() > 6 {
+                Some("more than six extension headers")
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The options by the words of RFC 9293 section 3.1, one after the other, the
+/// last of a kind counting, up to the first that is broken.
+pub fn options(mut bytes: &[u8]) -> Options {
+    let mut options = Options::default();
+    loop {
+        match *bytes {
+            [] | [0, ..] => return options,
+            [1, ref rest @ ..] => bytes = rest,
+            [kind, size, ..] if size >= 2 && usize::from(size) <= bytes.len() => {
+                let (option, rest) = bytes.split_at(usize::from(size));
+                let word = |at: usize| {
+                    u32::from_be_bytes([option[at], option[at + 1], option[at + 2], option[at + 3]])
+                };
+                match (kind, size) {
+                    (2, 4) => options.mss = u16::from_be_bytes([option[2], option[3]]),
+                    (3, 3) => {
+                        options.found |= found::SCALE;
+                        options.scale = option[2];
+                    }
+                    (4, 2) => options.found |= found::SACK,
+                    (8, 10) => {
+                        options.found |= found::TIMESTAMPS;
+                        options.value = word(2);
+                        options.echo = word(6);
+                    }
+                    (19 | 29, _) => options.found |= found::SIGNATURE,
+                    _ => {}
+                }
+                bytes = rest;
+            }
+            _ => return options,
+        }
+    }
+}
+
+/// The options by etherparse, if it knows all of them.
+pub fn known_options(bytes: &[u8]) -> Option<Options> {
+    let mut options = Options::default();
+    for element in etherparse::TcpOptionsIterator::from_slice(bytes) {
+        match element.ok()? {
+            TcpOptionElement::MaximumSegmentSize(mss) => options.mss = mss,
+            TcpOptionElement::WindowScale(scale) => {
+                options.found |= found::SCALE;
+                options.scale = scale;
+            }
+            TcpOptionElement::SelectiveAcknowledgementPermitted => options.found |= found::SACK,
+            TcpOptionElement::Timestamp(value, echo) => {
+                options.found |= found::TIMESTAMPS;
+                options.value = value;
+                options.echo = echo;
+            }
+            TcpOptionElement::Noop | TcpOptionElement::SelectiveAcknowledgement(..) => {}
+        }
+    }
+    Some(options)
+}
