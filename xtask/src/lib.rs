@@ -3,6 +3,7 @@
 pub mod build;
 pub mod command;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod setup;
 pub mod test;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{
     build::{self, Paths},
-    demo,
+    demo, fuzz,
     setup::{self, Need},
     test,
 };
@@ -34,7 +34,9 @@ enum Verb {
     },
     /// Show a flood against nginx: without a guard, with the kernel's cookies, with syn-guard
     Demo(demo::Options),
-    /// Check the format, lint, and run all tests
+    /// Fuzz the parser, the SYN-ACK builder and the cookies
+    Fuzz(fuzz::Options),
+    /// Check the format, lint, run all tests, and fuzz for a moment
     Test {
         /// Arguments for `cargo test`, such as `-p syn-guard` or a test's name
         #[arg(last = true)]
@@ -68,6 +70,10 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             println!("{}", built.binary.display());
         }
         Verb::Demo(options) => demo::run(options, &paths)?,
+        Verb::Fuzz(options) => {
+            let tools = setup::run(Need::Test, &paths)?;
+            fuzz::run(&tools, &paths, options)?;
+        }
         Verb::Test { args } => {
             let tools = setup::run(Need::Test, &paths)?;
             test::run(&tools, &paths, args)?;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build::{self, Built, Paths},
-    command,
+    command, fuzz,
     setup::Tools,
 };
 
@@ -38,11 +38,19 @@ pub fn run(tools: &Tools, paths: &Paths, args: &[String]) -> Result<()> {
     check("format (`cargo fmt --all` mends it)", format(paths));
     check("clippy", clippy(paths, &built));
     check("clippy of the eBPF crates", build::clippy(tools, paths));
+    if args.is_empty() {
+        let fuzzed = fuzz::run(tools, paths, &fuzz::Options::short());
+        check("fuzzing", fuzzed);
+    }
     let tests = tests(paths, &built, args)?;
     failed.extend(tests.failed);
 
     if failed.is_empty() {
-        println!("xtask: format, clippy and {} tests are fine", tests.passed);
+        let fuzzing = if args.is_empty() { ", fuzzing" } else { "" };
+        println!(
+            "xtask: format, clippy{fuzzing} and {} tests are fine",
+            tests.passed
+        );
         return Ok(());
     }
     bail!(
@@ -59,7 +67,9 @@ fn cargo(paths: &Paths) -> Command {
 }
 
 fn format(paths: &Paths) -> Result<()> {
-    command::run(cargo(paths).args(["fmt", "--all", "--check"]))
+    command::run(cargo(paths).args(["fmt", "--all", "--check"]))?;
+    let fuzz = "syn-guard-common/fuzz/Cargo.toml";
+    command::run(cargo(paths).args(["fmt", "--manifest-path", fuzz, "--check"]))
 }
 
 fn clippy(paths: &Paths, built: &Built) -> Result<()> {

@@ -27,6 +27,8 @@ pub struct Tools {
     pub cargo_clippy: Option<PathBuf>,
     /// bpf-linker.
     pub linker: PathBuf,
+    /// cargo-fuzz, which only the tests need.
+    pub cargo_fuzz: Option<PathBuf>,
 }
 
 /// Sees to it that all of `need` is there; silent when it is.

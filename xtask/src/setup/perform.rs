@@ -8,6 +8,7 @@ use super::plan::{Llvm, Step};
 use crate::{build::Paths, command};
 
 const LINKER_VERSION: &str = "0.13.0";
+const FUZZ_VERSION: &str = "0.13.2";
 
 /// Installs packages while Debian's own switch for it, `policy-rc.d`, keeps services from being
 /// started. Where that file exists the machine has its own rule, which stays. A shell, as its trap
@@ -32,6 +33,7 @@ pub(super) fn perform(step: &Step, paths: &Paths) -> Result<()> {
         } => add_component(toolchain, component),
         Step::Apt { packages, services } => apt(packages, services),
         Step::InstallLinker { llvm } => install_linker(llvm, paths),
+        Step::InstallFuzz => install_fuzz(paths),
     }
 }
 
@@ -96,6 +98,22 @@ fn install_linker(llvm: &Llvm, paths: &Paths) -> Result<()> {
             .arg(paths.tools())
             .env("LLVM_PREFIX", &llvm.prefix)
             // Its build leaves nothing in the workspace's folder.
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
+fn install_fuzz(paths: &Paths) -> Result<()> {
+    command::run(
+        Command::new(command::cargo())
+            .args([
+                "install",
+                "cargo-fuzz",
+                "--version",
+                FUZZ_VERSION,
+                "--locked",
+                "--root",
+            ])
+            .arg(paths.tools())
             .env_remove("CARGO_TARGET_DIR"),
     )
 }

@@ -56,7 +56,7 @@ const fn program(
     }
 }
 
-pub(super) const PROGRAMS: [Program; 14] = [
+pub(super) const PROGRAMS: [Program; 15] = [
     program("ip", "iproute2", Need::Demo, None),
     program("tc", "iproute2", Need::Demo, None),
     program("nginx", "nginx-light", Need::Demo, Some("nginx.service")),
@@ -81,6 +81,8 @@ pub(super) const PROGRAMS: [Program; 14] = [
         Some("postgresql.service"),
     ),
     program("iperf3", "iperf3", Need::Test, Some("iperf3.service")),
+    // For libFuzzer.
+    program("c++", "g++", Need::Test, None),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,7 @@ pub(super) struct Found {
     pub rustcs: Vec<Rustc>,
     pub linkers: Vec<Linker>,
     pub llvms: Vec<Llvm>,
+    pub cargo_fuzz: Option<PathBuf>,
     pub missing: Vec<Program>,
     pub apt: bool,
     pub root: bool,
@@ -135,6 +138,7 @@ pub(super) enum Step {
     InstallLinker {
         llvm: Llvm,
     },
+    InstallFuzz,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -150,15 +154,18 @@ pub(super) fn next(found: &Found, need: Need, failed: &[Step]) -> Next {
     let linker = rustc.and_then(|rustc| found.linker(rustc));
     let wants_clippy = need >= Need::Test;
     let has_clippy = rustc.is_some_and(|rustc| rustc.clippy.is_some());
+    let lacks_fuzz = need >= Need::Test && found.cargo_fuzz.is_none();
+    let lacks_other = (wants_clippy && !has_clippy) || !found.missing.is_empty();
     if let (Some(rustc), Some(linker)) = (rustc, linker)
-        && (has_clippy || !wants_clippy)
-        && found.missing.is_empty()
+        && !lacks_other
+        && !lacks_fuzz
     {
         return Next::Ready(Tools {
             rustc: rustc.path.clone(),
             cargo: rustc.cargo.clone(),
             cargo_clippy: rustc.clippy.clone(),
             linker: linker.path.clone(),
+            cargo_fuzz: found.cargo_fuzz.clone(),
         });
     }
 
@@ -170,6 +177,10 @@ pub(super) fn next(found: &Found, need: Need, failed: &[Step]) -> Next {
             rustc
                 .filter(|_| linker.is_none())
                 .and_then(|rustc| found.install_linker(rustc)),
+        )
+        .chain(
+            // Not before it is of use.
+            (lacks_fuzz && !lacks_other && linker.is_some()).then_some(Step::InstallFuzz),
         );
     let mut open = ways
         .filter(|step| !failed.contains(step))
@@ -301,6 +312,9 @@ impl Found {
                 "a bpf-linker with LLVM {llvm} or newer (with LLVM {llvm}'s development files: \
                  `cargo install bpf-linker --no-default-features --features llvm-{llvm}`)"
             ));
+        }
+        if need >= Need::Test && self.cargo_fuzz.is_none() {
+            wanted.push("cargo-fuzz (`cargo install cargo-fuzz`)".into());
         }
         wanted.extend(
             self.missing

@@ -79,11 +79,13 @@ fn all_there() {
     let found = Found {
         rustcs: vec![rustup("stable", 95, 22, true)],
         linkers: vec![linker(Some(22))],
+        cargo_fuzz: Some("/cargo/bin/cargo-fuzz".into()),
         ..Found::default()
     };
     let Next::Ready(tools) = next(&found, Need::Test, &[]) else {
         panic!()
     };
+    assert_eq!(tools.cargo_fuzz, found.cargo_fuzz);
     assert_eq!(tools.rustc, PathBuf::from("/rustup/stable/bin/rustc"));
     assert_eq!(tools.cargo, PathBuf::from("/rustup/stable/bin/cargo"));
 }
@@ -137,6 +139,23 @@ fn only_the_tests_need_clippy() {
     assert_eq!(
         next(&found, Need::Test, &[]),
         Next::Do(component("stable", "clippy"))
+    );
+}
+
+#[test]
+fn only_the_tests_need_cargo_fuzz() {
+    let mut found = fresh();
+    found.rustcs = vec![rustup("stable", 95, 22, true)];
+    found.linkers.push(linker(Some(22)));
+    assert!(matches!(next(&found, Need::Demo, &[]), Next::Ready(_)));
+    found.missing = PROGRAMS.into_iter().filter(|it| it.name == "c++").collect();
+    assert_eq!(packages(next(&found, Need::Test, &[])), ["g++"]);
+    found.missing.clear();
+    assert_eq!(next(&found, Need::Test, &[]), Next::Do(Step::InstallFuzz));
+    let message = stuck(next(&found, Need::Test, &[Step::InstallFuzz]));
+    assert_eq!(
+        message,
+        "install cargo-fuzz (`cargo install cargo-fuzz`), then this again"
     );
 }
 

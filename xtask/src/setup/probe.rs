@@ -15,6 +15,7 @@ pub(super) fn probe(need: Need, paths: &Paths) -> Found {
         rustcs: rustcs(),
         linkers: linkers(paths),
         llvms: llvms(),
+        cargo_fuzz: cargo_fuzz(paths),
         missing: PROGRAMS
             .into_iter()
             .filter(|program| program.need <= need)
@@ -82,22 +83,30 @@ fn versions(text: &str) -> Option<(u32, u32)> {
 }
 
 fn linkers(paths: &Paths) -> Vec<Linker> {
-    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cargo_home = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-    let places = [
-        command::find_program("bpf-linker"),
-        Some(cargo_home.join("bin/bpf-linker")),
-        Some(paths.tools().join("bin/bpf-linker")),
-    ];
     let works = |path: &PathBuf| command::output(Command::new(path).arg("--version")).is_ok();
     let mut linkers: Vec<Linker> = Vec::new();
-    for path in places.into_iter().flatten().filter(works) {
+    for path in places("bpf-linker", paths).filter(works) {
         if linkers.iter().all(|linker| linker.path != path) {
             let llvm = fs::read(&path).ok().and_then(|bytes| llvm_of(&bytes));
             linkers.push(Linker { path, llvm });
         }
     }
     linkers
+}
+
+fn cargo_fuzz(paths: &Paths) -> Option<PathBuf> {
+    places("cargo-fuzz", paths)
+        .find(|path| command::output(Command::new(path).arg("--version")).is_ok())
+}
+
+/// Where a program that cargo installs may be.
+fn places(name: &str, paths: &Paths) -> impl Iterator<Item = PathBuf> {
+    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo_home = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    command::find_program(name).into_iter().chain([
+        cargo_home.join("bin").join(name),
+        paths.tools().join("bin").join(name),
+    ])
 }
 
 /// The LLVM major that a program names: by the library it loads (`libLLVM.so.22.1`), or, linked
