@@ -12,6 +12,7 @@ use checks::{answer, cookie, parse};
 use frames::{Extension, Ip, LINUX, MACOS, Shape, WINDOWS};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use syn_guard_common::wire::Slice;
 
 /// Options one after the other, of every kind the guard knows and of others,
 /// some of them broken.
@@ -113,7 +114,7 @@ fn broken() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn setup() -> impl Strategy<Value = answer::Setup> {
-    (any::<[u8; 52]>(), prop_oneof![Just(15), any::<u32>()]).prop_map(|(bytes, flags)| {
+    (any::<[u8; 64]>(), prop_oneof![Just(15), any::<u32>()]).prop_map(|(bytes, flags)| {
         let setup = answer::Setup::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
         answer::Setup { flags, ..setup }
     })
@@ -146,6 +147,7 @@ proptest! {
         );
         prop_assert_eq!(read.tcp.flags, shape.flags);
         prop_assert_eq!(read.tcp.length, 20 + shape.options.len());
+        prop_assert!(read.headers.has_right_checksums(&Slice(&frame[..]), &read.flow));
         parse::check(&frame);
     }
 

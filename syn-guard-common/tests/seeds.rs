@@ -87,16 +87,26 @@ fn others() -> Vec<(&'static str, Vec<u8>)> {
     };
     let ack = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
     let md5 = [19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
-    let mut fragment = Shape::syn(v4()).build().0;
-    fragment[20] = 0x20;
-    let mut later = Shape::syn(v6(&[Extension::Atomic])).build().0;
-    later[14 + 40 + 3] = 8;
+    let fragment = |field: [u8; 2]| {
+        let (mut v4, mut v6) = (
+            Shape::syn(v4()).build().0,
+            Shape::syn(v6(&[Extension::Atomic])).build().0,
+        );
+        // Flags and offset are the other way round.
+        v4[20..22].copy_from_slice(&(u16::from_be_bytes(field) >> 3).to_be_bytes());
+        v4[20] |= (field[1] & 1) << 5;
+        v6[14 + 40 + 2..14 + 40 + 4].copy_from_slice(&field);
+        (v4, v6)
+    };
+    let (first, later) = (fragment([0, 1]), fragment([0, 8]));
     vec![
         ("ack", shape(&[], 0x10, &ack).build().0),
         ("md5", shape(&[], 0x02, &md5).build().0),
         ("qinq", shape(&[0x88a8, 0x8100], 0x02, &[]).build().0),
-        ("fragment-ipv4", fragment),
-        ("fragment-ipv6", later),
+        ("first-fragment-ipv4", first.0),
+        ("first-fragment-ipv6", first.1),
+        ("later-fragment-ipv4", later.0),
+        ("later-fragment-ipv6", later.1),
     ]
 }
 
@@ -107,7 +117,7 @@ fn setup() -> Vec<u8> {
     bytes.extend(1460_u16.to_le_bytes());
     bytes.extend(64_240_u16.to_le_bytes());
     bytes.extend(65_160_u16.to_le_bytes());
-    bytes.extend([7, 64]);
+    bytes.extend([7, 64, 0x28]);
     bytes.extend(0x0706_0504_0302_0100_u64.to_le_bytes());
     bytes.extend(0x0f0e_0d0c_0b0a_0908_u64.to_le_bytes());
     bytes.extend(123_456_789_012_345_u64.to_le_bytes());

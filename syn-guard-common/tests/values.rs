@@ -216,6 +216,12 @@ proptest! {
 
     #[test]
     fn addresses_come_back(v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>()) {
+        let no_client = Ipv4Addr::from(v4);
+        let no_client = no_client.octets()[0] == 0
+            || no_client.is_loopback()
+            || no_client.is_multicast()
+            || no_client.is_broadcast();
+        prop_assert_eq!(Address::from(Ipv4Addr::from(v4)).may_be_client(), !no_client);
         for address in [IpAddr::from(v4), IpAddr::from(v6)] {
             let ours = Address::from(address);
             prop_assert_eq!(IpAddr::from(ours), address.to_canonical());

@@ -25,6 +25,8 @@ pub struct Setup {
     pub scale: u8,
     /// TTL or hop limit.
     pub ttl: u8,
+    /// TOS or traffic class.
+    pub tos: u8,
     /// The key.
     pub key: [u64; 2],
     /// `CLOCK_MONOTONIC`.
@@ -40,6 +42,7 @@ impl Setup {
             window_with_timestamps: self.window_with_timestamps,
             scale: self.scale % 15,
             ttl: self.ttl,
+            tos: self.tos,
             ..Listener::default()
         }
     }
@@ -78,7 +81,10 @@ fn answer(frame: &[u8], read: &Read, setup: &Setup) -> Answer {
         options,
     } = read;
     let listener = setup.listener();
-    let (terms, class) = Terms::grant(options, asks_for_ecn(tcp), listener.flags);
+    let syn = Slice(frame);
+    let traffic_class = headers.read_traffic_class(&syn);
+    let ecn = headers.asks_for_ecn(&syn, tcp, traffic_class);
+    let (terms, class) = Terms::grant(options, ecn, listener.flags);
     let epoch = cookie::epoch(setup.now_ns);
     let sequence = tcp.sequence;
     let cookie = cookie::make(
@@ -91,9 +97,10 @@ fn answer(frame: &[u8], read: &Read, setup: &Setup) -> Answer {
     );
     let value = cookie::timestamp(&terms, setup.now_ns);
     let syn_ack = SynAck::new(
-        &Slice(frame),
+        &syn,
         &terms,
         &listener,
+        traffic_class,
         cookie,
         value,
         options.value,
@@ -149,13 +156,14 @@ fn check_frame(syn: &[u8], read: &Read, setup: &Setup, answer: &Answer) -> Vec<T
         panic!("{packet:?}")
     };
     let (source, destination) = (parse::local(&read.flow), parse::remote(&read.flow));
-    let (ends, ttl, end, checksum): ((IpAddr, IpAddr), _, _, _) = match &packet.net {
+    let (ends, class, ttl, end, checksum): ((IpAddr, IpAddr), _, _, _, _) = match &packet.net {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header().to_header();
             assert_eq!(header.header_checksum, header.calc_header_checksum());
             assert_eq!(header.options.len(), 0);
             (
                 (header.source.into(), header.destination.into()),
+                ip.header().slice()[1],
                 header.time_to_live,
                 usize::from(header.total_len),
                 tcp.calc_checksum_ipv4(header.source, header.destination),
@@ -164,8 +172,11 @@ fn check_frame(syn: &[u8], read: &Read, setup: &Setup, answer: &Answer) -> Vec<T
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header().to_header();
             assert!(ip.extensions().is_empty());
+            let labelled = setup.flags & listener_flags::FLOW_LABEL != 0;
+            assert!(labelled || header.flow_label.value() == 0);
             (
                 (header.source.into(), header.destination.into()),
+                header.traffic_class,
                 header.hop_limit,
                 usize::from(header.payload_length) + 40,
                 tcp.calc_checksum_ipv6(header.source, header.destination),
@@ -175,6 +186,13 @@ fn check_frame(syn: &[u8], read: &Read, setup: &Setup, answer: &Answer) -> Vec<T
     };
     assert_eq!(ends, (source.ip(), destination.ip()));
     assert_eq!(ttl, setup.ttl);
+    let reflected = read.headers.read_traffic_class(&Slice(syn)) & !3;
+    let expected = if setup.flags & listener_flags::REFLECT_TOS != 0 {
+        reflected | (setup.tos & 3)
+    } else {
+        setup.tos
+    };
+    assert_eq!(class, expected);
     assert_eq!(end, frame.len() - read.headers.ip, "nothing behind it");
     assert_eq!(Ok(tcp.checksum()), checksum);
     assert_eq!(
@@ -260,6 +278,8 @@ fn check_terms(read: &Read, setup: &Setup, answer: &Answer, elements: &[TcpOptio
     assert_eq!(terms.sack(), sack);
     assert_eq!(terms.scaling(), scale.is_some());
     assert_eq!(terms.timestamps(), timestamps.is_some());
-    assert!(!terms.scaling() || terms.scale() == offered.scale.min(14));
+    assert!(!terms.scaling() || terms.scale() <= offered.scale.min(14));
+    // With timestamps there is room for all of it.
+    assert!(!both || !terms.scaling() || terms.scale() == offered.scale.min(14));
     assert!(terms.mss() <= offered.mss.max(536), "{terms:?}");
 }

@@ -24,6 +24,12 @@ pub struct Read {
 pub fn read(frame: &[u8]) -> Option<Read> {
     let frame = Slice(frame);
     let headers = Headers::find(&frame).ok()?;
+    if headers.first_fragment {
+        // As for its ports: its flow is read, whatever it is.
+        let tcp = headers.read_tcp(&frame)?;
+        let _ = headers.read_flow(&frame, &tcp);
+        return None;
+    }
     let tcp = headers.read_tcp(&frame)?;
     let flow = headers.read_flow(&frame, &tcp)?;
     let options = read_options(&frame, &headers, &tcp);
@@ -83,6 +89,16 @@ pub fn check(frame: &[u8]) {
                 (theirs.sequence, theirs.acknowledgement, theirs.flags)
             );
             assert_eq!(tcp.length, 20 + theirs.options.len());
+            assert_eq!(
+                headers.read_traffic_class(&Slice(frame)),
+                theirs.traffic_class
+            );
+            let right = headers.has_right_checksums(&Slice(frame), flow);
+            if theirs.length <= 1536 {
+                assert_eq!(right, theirs.right_checksums, "{ours:?}");
+            } else {
+                assert!(right || !theirs.right_checksums, "{ours:?}");
+            }
         }
     }
 }

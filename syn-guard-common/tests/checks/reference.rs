@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use etherparse::checksum::Sum16BitWords;
 use etherparse::err::ipv6_exts::HeaderError;
 use etherparse::err::packet::SliceError;
 use etherparse::{
@@ -41,6 +42,11 @@ pub struct Segment {
     pub length: usize,
     /// Where the TCP header stands in the frame.
     pub offset: usize,
+    /// TOS or traffic class.
+    pub traffic_class: u8,
+    /// Whether the checksums of IPv4 and TCP are right; that of TCP may be the
+    /// pseudo-header's only.
+    pub right_checksums: bool,
     /// Something that the guard does not follow, and why.
     pub beyond: Option<&'static str>,
 }
@@ -58,17 +64,39 @@ impl Reference {
         let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
             return Self::Other;
         };
-        let (source, destination): (IpAddr, IpAddr) = match &packet.net {
-            Some(NetSlice::Ipv4(ip)) => (
-                ip.header().source_addr().into(),
-                ip.header().destination_addr().into(),
-            ),
-            Some(NetSlice::Ipv6(ip)) => (
-                ip.header().source_addr().into(),
-                ip.header().destination_addr().into(),
-            ),
+        let ends: (IpAddr, IpAddr, u8);
+        let (mut pseudo, mut header) = (Sum16BitWords::new(), None);
+        match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => {
+                let ip = ip.header();
+                ends = (
+                    ip.source_addr().into(),
+                    ip.destination_addr().into(),
+                    ip.slice()[1],
+                );
+                pseudo = pseudo.add_4bytes(ip.source()).add_4bytes(ip.destination());
+                header = Some(Sum16BitWords::new().add_slice(ip.slice()));
+            }
+            Some(NetSlice::Ipv6(ip)) => {
+                let ip = ip.header();
+                ends = (
+                    ip.source_addr().into(),
+                    ip.destination_addr().into(),
+                    ip.traffic_class(),
+                );
+                pseudo = pseudo
+                    .add_16bytes(ip.source())
+                    .add_16bytes(ip.destination());
+            }
             _ => return Self::Other,
-        };
+        }
+        let (source, destination, traffic_class) = ends;
+        let length = tcp.slice().len() as u32;
+        pseudo = pseudo.add_2bytes([0, 6]).add_4bytes(length.to_be_bytes());
+        let right = |sum: Sum16BitWords| sum.ones_complement() == 0;
+        let left_to_the_card = !pseudo.ones_complement().to_be();
+        let right_checksums = header.is_none_or(right)
+            && (tcp.checksum() == left_to_the_card || right(pseudo.add_slice(tcp.slice())));
         Self::Segment(Box::new(Segment {
             source: SocketAddr::new(source, tcp.source_port()),
             destination: SocketAddr::new(destination, tcp.destination_port()),
@@ -90,6 +118,8 @@ impl Reference {
             options: tcp.options().to_vec(),
             length: tcp.slice().len(),
             offset: tcp.slice().as_ptr() as usize - frame.as_ptr() as usize,
+            traffic_class,
+            right_checksums,
             beyond: beyond(&packet),
         }))
     }

@@ -117,6 +117,15 @@ impl Shape {
         let mut tcp = TcpHeader::new(self.ports[0], self.ports[1], self.numbers[0], 64_240);
         tcp.acknowledgment_number = self.numbers[1];
         tcp.set_options_raw(&self.options).unwrap();
+        let flag = |bit: u8| self.flags & bit != 0;
+        tcp.fin = flag(0x01);
+        tcp.syn = flag(0x02);
+        tcp.rst = flag(0x04);
+        tcp.psh = flag(0x08);
+        tcp.ack = flag(0x10);
+        tcp.urg = flag(0x20);
+        tcp.ece = flag(0x40);
+        tcp.cwr = flag(0x80);
         let payload = vec![0x55; self.payload];
         let kind = match self.ip {
             Ip::V4(..) => EtherType::IPV4,
@@ -175,7 +184,6 @@ impl Shape {
             end: frame.len() + usize::from(length),
         };
         tcp.write(&mut frame).unwrap();
-        frame[places.tcp + 13] = self.flags;
         frame.extend(payload);
         frame.resize(places.end + self.padding, 0);
         (frame, places)
