@@ -155,7 +155,7 @@ fn only_the_tests_need_cargo_fuzz() {
     let message = stuck(next(&found, Need::Test, &[Step::InstallFuzz]));
     assert_eq!(
         message,
-        "install cargo-fuzz (`cargo install cargo-fuzz`), then this again"
+        "install cargo-fuzz (`cargo install cargo-fuzz`), then run this again"
     );
 }
 
