@@ -1,5 +1,5 @@
 //! The lab's XDP programs: `flood_*` makes spoofed SYNs, `bounce` is the floor that guards are
-//! compared with, `pass` does nothing in a guard's place, `answers` counts what comes back to spoofed sources.
+//! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass.
 #![no_std]
 #![expect(missing_docs, reason = "the xdp macro drops the docs of its functions")]
 #![no_main]
@@ -41,9 +41,9 @@ pub fn bounce(ctx: XdpContext) -> u32 {
     bounce::bounce(&ctx).unwrap_or(xdp_action::XDP_PASS)
 }
 
-/// Passes everything, of any size.
+/// Passes all, in a guard's place: of any size, as a guard.
 #[xdp(frags)]
-pub fn pass(_ctx: XdpContext) -> u32 {
+pub fn pass_frags(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
@@ -51,6 +51,12 @@ pub fn pass(_ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn answers(ctx: XdpContext) -> u32 {
     answers::count(&ctx).unwrap_or(xdp_action::XDP_PASS)
+}
+
+/// Passes all: what a veth's other end sends back by XDP arrives only where such a program is.
+#[xdp]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
 }
 
 #[panic_handler]

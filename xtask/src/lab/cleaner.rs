@@ -54,6 +54,10 @@ impl Cleaner {
         format!("{}-client", self.name)
     }
 
+    pub(super) fn wire_name(&self) -> String {
+        format!("{}-wire", self.name)
+    }
+
     fn dir(&self) -> PathBuf {
         base().join(&self.name)
     }
@@ -99,6 +103,10 @@ impl Cleaner {
             // Deleting the link ends its kernel threads now; a namespace dies some time later.
             ip(&["-n", &name, "link", "del", interface]);
             ip(&["netns", "del", &name]);
+        }
+        // Its interfaces went with their peers. Most labs have none.
+        if Path::new("/run/netns").join(self.wire_name()).exists() {
+            ip(&["netns", "del", &self.wire_name()]);
         }
         // Errors mean that there is nothing to remove.
         let _ = umount2(&self.bpf_dir(), MntFlags::MNT_DETACH);
@@ -147,6 +155,7 @@ fn lab_name(name: &str) -> Option<&str> {
     let lab = name
         .strip_suffix("-server")
         .or_else(|| name.strip_suffix("-client"))
+        .or_else(|| name.strip_suffix("-wire"))
         .unwrap_or(name);
     let (pid, number) = lab.strip_prefix("sg-")?.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -207,6 +216,7 @@ mod tests {
     #[test]
     fn only_names_of_labs_count_as_leftovers() {
         assert_eq!(lab_name("sg-12-0-server"), Some("sg-12-0"));
+        assert_eq!(lab_name("sg-12-0-wire"), Some("sg-12-0"));
         assert_eq!(lab_name("sg-12-3"), Some("sg-12-3"));
         for other in ["lock", "sg-", "sg-1", "sg-a-1", "sg-1-b-server", "mysg-1-1"] {
             assert_eq!(lab_name(other), None, "{other}");

@@ -54,7 +54,7 @@ pub struct Passing {
 impl Passing {
     pub(super) fn attach(server: &Namespace) -> Result<Self> {
         let mut ebpf = object::open()?;
-        object::attach(&mut ebpf, "pass", server, SERVER_INTERFACE)?;
+        object::attach(&mut ebpf, "pass_frags", server, SERVER_INTERFACE)?;
         Ok(Self { _ebpf: ebpf })
     }
 }

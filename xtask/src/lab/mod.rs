@@ -8,6 +8,9 @@
 //!  spoofed sources 10.0.0.0/8, 2001:db8:2000::/36 (nobody's; answers are counted and dropped)
 //! ```
 //!
+//! A lab of [`Lab::with_wire_for_test`] has a third namespace between the two, where a [`Wire`]
+//! loses, delays, doubles and reorders frames.
+//!
 //! Nothing in it reaches the machine's own interfaces, every flood ends by itself, and dropping the
 //! [`Lab`] removes namespaces, mounts and processes. Only one lab lives on a machine at a time: a
 //! thread that holds one must not ask for another.
@@ -35,6 +38,7 @@ mod segment;
 mod short_connections;
 mod sshd;
 mod topology;
+mod wire;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -65,6 +69,7 @@ pub use self::{
     segment::{Flags, Segment, TcpOptions},
     short_connections::{ShortConnections, ShortReport},
     sshd::Sshd,
+    wire::{Plan, Trick, Wire, WireReport},
 };
 
 /// The server's interface, where a guard attaches.
@@ -104,6 +109,7 @@ const START: Duration = Duration::from_secs(30);
 pub struct Lab {
     server: Namespace,
     client: Namespace,
+    wire: Option<wire::Middle>,
     answers: Answers,
     cleaner: Cleaner,
     _lock: Lock,
@@ -112,6 +118,10 @@ pub struct Lab {
 impl Lab {
     /// Makes a lab; waits while another one lives on this machine.
     pub fn new() -> Result<Self> {
+        Self::make(false)
+    }
+
+    fn make(with_wire: bool) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
         if !nix::unistd::geteuid().is_root() {
@@ -128,16 +138,27 @@ impl Lab {
         // From here on the guard takes away what a failing step leaves.
         let guard = cleaner.guard();
         cleaner.make_folders()?;
-        topology::make(&cleaner)?;
+        if with_wire {
+            topology::make_with_wire(&cleaner)?;
+        } else {
+            topology::make(&cleaner)?;
+        }
         let logs = cleaner.state_dir();
         let server = Namespace::open(&cleaner.server_name(), &logs)?;
         let client = Namespace::open(&cleaner.client_name(), &logs)?;
         topology::tune(&server, &client)?;
+        let wire = if with_wire {
+            topology::tune_for_wire(&server, &client)?;
+            Some(wire::Middle::open(&cleaner, &logs)?)
+        } else {
+            None
+        };
         let answers = Answers::attach(&client).context("attaching to the client's side")?;
         guard.keep();
         Ok(Self {
             server,
             client,
+            wire,
             answers,
             cleaner,
             _lock: lock,
@@ -147,12 +168,22 @@ impl Lab {
     /// A lab for a test: `None`, with the reason on stderr, without root. With `CI=true` that is an
     /// error instead.
     pub fn for_test() -> Result<Option<Self>> {
+        Self::make_for_test(false)
+    }
+
+    /// A lab for a test, as [`Lab::for_test`] makes it, whose two sides are joined only while a
+    /// [`Wire`] runs.
+    pub fn with_wire_for_test() -> Result<Option<Self>> {
+        Self::make_for_test(true)
+    }
+
+    fn make_for_test(with_wire: bool) -> Result<Option<Self>> {
         if !nix::unistd::geteuid().is_root() && std::env::var_os("CI").is_none_or(|ci| ci != "true")
         {
             eprintln!("skipped: the lab needs root");
             return Ok(None);
         }
-        Self::new().map(Some)
+        Self::make(with_wire).map(Some)
     }
 
     /// The server's namespace, where a guard and nginx run.

@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6, CLIENT_MAC, Namespace, SERVER_INTERFACE,
-    SERVER_IPV4, SERVER_IPV6, SERVER_MAC, cleaner::Cleaner,
+    SERVER_IPV4, SERVER_IPV6, SERVER_MAC,
+    cleaner::Cleaner,
+    wire::{WIRE_TO_CLIENT, WIRE_TO_SERVER},
 };
 
-/// Makes both namespaces and the veth pair.
+/// Makes both namespaces and the veth pair between them.
 pub(super) fn make(cleaner: &Cleaner) -> Result<()> {
     let (server, client) = (cleaner.server_name(), cleaner.client_name());
     batch(
@@ -29,6 +31,47 @@ pub(super) fn make(cleaner: &Cleaner) -> Result<()> {
             mac(CLIENT_MAC)
         ),
     )?;
+    make_sides(cleaner)
+}
+
+/// Makes both namespaces and one between them, where a [`Wire`](super::Wire) joins two veth pairs.
+pub(super) fn make_with_wire(cleaner: &Cleaner) -> Result<()> {
+    let wire = cleaner.wire_name();
+    let mut lines = format!("netns add {wire}\n");
+    for (namespace, interface, address, inner) in [
+        (
+            cleaner.server_name(),
+            SERVER_INTERFACE,
+            SERVER_MAC,
+            WIRE_TO_SERVER,
+        ),
+        (
+            cleaner.client_name(),
+            CLIENT_INTERFACE,
+            CLIENT_MAC,
+            WIRE_TO_CLIENT,
+        ),
+    ] {
+        lines += &format!(
+            "netns add {namespace}\n\
+             link add {interface} netns {namespace} address {} numrxqueues 1 numtxqueues 1 \
+             type veth peer name {inner} netns {wire} numrxqueues 1 numtxqueues 1\n",
+            mac(address)
+        );
+    }
+    batch(None, &lines)?;
+    make_sides(cleaner)?;
+    let mut lines = String::new();
+    for inner in [WIRE_TO_SERVER, WIRE_TO_CLIENT] {
+        // GRO must join no frames: what is longer than the MTU could not be sent on.
+        lines += &format!("link set {inner} gro_max_size 1 addrgenmode none up\n");
+    }
+    batch(Some(&wire), &lines)
+}
+
+/// Addresses and routes of both sides.
+fn make_sides(cleaner: &Cleaner) -> Result<()> {
+    let (server, client) = (cleaner.server_name(), cleaner.client_name());
     batch(
         Some(&server),
         &(side(SERVER_INTERFACE, &SERVER, &CLIENT)
@@ -60,8 +103,21 @@ pub(super) fn tune(server: &Namespace, client: &Namespace) -> Result<()> {
     client.set_sysctl("net.ipv6.ip_nonlocal_bind", "1")?;
     // Redirected frames reach a veth only where it runs NAPI.
     server
-        .run(|| enable_gro(SERVER_INTERFACE))?
+        .run(|| set_offload(SERVER_INTERFACE, Offload::Gro, true))?
         .context("turning on GRO at the server")
+}
+
+/// Offloads of both sides of a [`Wire`](super::Wire): packet sockets get whole checksums and frames
+/// within the MTU.
+pub(super) fn tune_for_wire(server: &Namespace, client: &Namespace) -> Result<()> {
+    for (namespace, interface) in [(server, SERVER_INTERFACE), (client, CLIENT_INTERFACE)] {
+        for offload in [Offload::TxChecksum, Offload::Tso, Offload::Gso] {
+            namespace
+                .run(|| set_offload(interface, offload, false))?
+                .with_context(|| format!("turning off {offload:?} at {interface}"))?;
+        }
+    }
+    Ok(())
 }
 
 struct Addresses {
@@ -129,9 +185,18 @@ fn batch(namespace: Option<&str>, lines: &str) -> Result<()> {
     Ok(())
 }
 
-/// `ethtool -K <interface> gro on`, in the calling thread's namespace.
-fn enable_gro(interface: &str) -> Result<()> {
-    const ETHTOOL_SGRO: u32 = 0x2c;
+/// An offload of an interface, numbered as in linux/ethtool.h.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+enum Offload {
+    TxChecksum = 0x17,
+    Tso = 0x1f,
+    Gso = 0x24,
+    Gro = 0x2c,
+}
+
+/// `ethtool -K <interface> <offload> on|off`, in the calling thread's namespace.
+fn set_offload(interface: &str, offload: Offload, on: bool) -> Result<()> {
     #[repr(C)]
     struct EthtoolValue {
         command: u32,
@@ -139,8 +204,8 @@ fn enable_gro(interface: &str) -> Result<()> {
     }
 
     let mut value = EthtoolValue {
-        command: ETHTOOL_SGRO,
-        data: 1,
+        command: offload as u32,
+        data: on.into(),
     };
     // SAFETY: all zeroes is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
