@@ -161,6 +161,7 @@ fn ask_kernel(
     listener_flags: u32,
 ) -> Result<(), Reason> {
     let Some(socket) = Socket::find(context.as_ptr(), flow) else {
+        debug!(context, "no listener on port {}", flow.local_port);
         return Err(Reason::NoListener);
     };
     if !socket.is_listener() {
