@@ -10,8 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     build::{self, Built, Paths},
     command, fuzz,
+    lab::ENGINE,
     setup::Tools,
 };
+
+/// Test files whose guards send cookies: they run with each engine.
+const COOKIE_TESTS: [&str; 4] = ["bad_wire", "cookie", "stack", "wire"];
 
 /// The workspace without the crates that only build for the BPF target.
 const HOST: [&str; 5] = [
@@ -42,7 +46,14 @@ pub fn run(tools: &Tools, paths: &Paths, args: &[String]) -> Result<()> {
         let fuzzed = fuzz::run(tools, paths, &fuzz::Options::short());
         check("fuzzing", fuzzed);
     }
-    let tests = tests(paths, &built, args)?;
+    let mut tests = tests(paths, &built, args, None)?;
+    if args.is_empty() {
+        println!("xtask: the cookie tests once more, with the engine `kernel`");
+        let again = self::tests(paths, &built, &cookie_tests(), Some("kernel"))?;
+        tests.passed += again.passed;
+        let failures = again.failed.into_iter();
+        failed.extend(failures.map(|name| format!("{name} (engine kernel)")));
+    }
     failed.extend(tests.failed);
 
     if failed.is_empty() {
@@ -78,16 +89,29 @@ fn clippy(paths: &Paths, built: &Built) -> Result<()> {
     command::run(built.export(&mut cargo).args(["--", "-D", "warnings"]))
 }
 
+/// What selects [`COOKIE_TESTS`].
+fn cookie_tests() -> Vec<String> {
+    let files = COOKIE_TESTS.iter().flat_map(|file| ["--test", file]);
+    ["-p", "syn-guard"]
+        .into_iter()
+        .chain(files)
+        .map(str::to_owned)
+        .collect()
+}
+
 #[derive(Default)]
 struct Tests {
     passed: u32,
     failed: Vec<String>,
 }
 
-/// Passes on what `cargo test` writes and keeps the results.
-fn tests(paths: &Paths, built: &Built, args: &[String]) -> Result<Tests> {
+/// Passes on what `cargo test` writes and keeps the results. `engine`: that of every guard.
+fn tests(paths: &Paths, built: &Built, args: &[String], engine: Option<&str>) -> Result<Tests> {
     let mut cargo = cargo(paths);
     built.export(&mut cargo).args(["test", "--no-fail-fast"]);
+    if let Some(engine) = engine {
+        cargo.env(ENGINE, engine);
+    }
     if !args
         .iter()
         .any(|arg| arg == "-p" || arg.starts_with("--package"))

@@ -59,7 +59,7 @@ pub use self::{
     clients::{HonestClients, HonestReport, RunningClients},
     flood::{Flood, RunningFlood},
     floor::{Floor, Passing},
-    guard::{Guard, binary},
+    guard::{ENGINE, Guard, binary},
     hand_made::{Flow, HandMade},
     http::fetch,
     iperf::{Direction, Iperf, Throughput},
