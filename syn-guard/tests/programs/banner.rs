@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SERVICES: [(u16, Duration); 3] = [
     (2500, Duration::ZERO),
     (2501, Duration::from_millis(300)),
-    (2502, Duration::from_secs(2)),
+    (2502, Duration::from_secs(1)),
 ];
 
 /// Banner, then every line back until the client quits.

@@ -9,7 +9,7 @@ use xtask::lab::{Lab, Sshd};
 
 use crate::compare::{Job, Tally, run, without_and_with_a_guard};
 
-const LOGINS: u64 = 20;
+const LOGINS: u64 = 10;
 
 fn logins(lab: &Lab, sshd: &Sshd, server: IpAddr) -> Tally {
     let succeeded = (0..LOGINS)
