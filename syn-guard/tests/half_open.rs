@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{half_open_of_guard, half_open_of_ss, sources, spoofed, wait_until};
 use nix::sys::signal::Signal;
-use xtask::lab::{Flow, Guard, HandMade, Lab, Nginx, NginxSetup, TcpOptions};
+use xtask::lab::{Flow, Guard, HandMade, Lab, Nginx, NginxSetup, TcpOptions, patiently};
 
 const SOURCES: u16 = 50;
 /// Connections of each source in each of two batches.
@@ -19,7 +19,7 @@ const BATCH: u16 = 20;
 /// Guard and kernel agree soon, on what is expected of every source.
 fn agree(lab: &Lab, stage: &str, of_each: u64) {
     let mut last = (BTreeMap::new(), BTreeMap::new());
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + patiently(Duration::from_secs(3));
     loop {
         let (ss, guard) = (half_open_of_ss(lab), half_open_of_guard(lab));
         let complete = if of_each == 0 {

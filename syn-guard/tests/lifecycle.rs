@@ -14,7 +14,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sys::signal::Signal;
 use xtask::lab::{
     Flood, Guard, HonestClients, HonestReport, Lab, Nginx, PAGE, RunningFlood, SERVER_INTERFACE,
-    binary, fetch, honest_ipv4,
+    binary, fetch, honest_ipv4, patiently,
 };
 
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
@@ -22,7 +22,7 @@ const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 const SOON: Duration = Duration::from_secs(10);
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + patiently(SOON);
     while !holds() {
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));

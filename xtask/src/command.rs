@@ -24,7 +24,8 @@ pub fn shown(command: &Command) -> String {
     set.chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+/// A word as the shell reads it.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy().replace('\x1f', " ");
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

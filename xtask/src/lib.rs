@@ -7,3 +7,4 @@ pub mod fuzz;
 pub mod lab;
 pub mod setup;
 pub mod test;
+pub mod vm;

@@ -7,7 +7,7 @@ use xtask::{
     build::{self, Paths},
     demo, fuzz,
     setup::{self, Need},
-    test,
+    test, vm,
 };
 
 #[derive(Parser)]
@@ -38,6 +38,9 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Check the format, lint, run all tests, and fuzz for a moment
     Test {
+        /// Run the tests that need a kernel on this one of Debian's, in an emulated machine
+        #[arg(long, value_name = "VERSION", value_parser = vm::KERNELS)]
+        kernel: Option<String>,
         /// Arguments for `cargo test`, such as `-p syn-guard` or a test's name
         #[arg(last = true)]
         args: Vec<String>,
@@ -74,9 +77,16 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             let tools = setup::run(Need::Test, &paths)?;
             fuzz::run(&tools, &paths, options)?;
         }
-        Verb::Test { args } => {
+        Verb::Test { kernel: None, args } => {
             let tools = setup::run(Need::Test, &paths)?;
             test::run(&tools, &paths, args)?;
+        }
+        Verb::Test {
+            kernel: Some(series),
+            args,
+        } => {
+            let tools = setup::run(Need::OldKernel, &paths)?;
+            vm::run(&tools, &paths, series, args)?;
         }
     }
     Ok(())

@@ -99,10 +99,11 @@ fn cookie_tests() -> Vec<String> {
         .collect()
 }
 
+/// Results, as the test programs write them.
 #[derive(Default)]
-struct Tests {
-    passed: u32,
-    failed: Vec<String>,
+pub(crate) struct Tests {
+    pub(crate) passed: u32,
+    pub(crate) failed: Vec<String>,
 }
 
 /// Passes on what `cargo test` writes and keeps the results. `engine`: that of every guard.
@@ -136,7 +137,8 @@ fn tests(paths: &Paths, built: &Built, args: &[String], engine: Option<&str>) ->
 }
 
 impl Tests {
-    fn read(&mut self, line: &str) {
+    /// Takes in a line of the output.
+    pub(crate) fn read(&mut self, line: &str) {
         if let Some(name) = line
             .strip_prefix("test ")
             .and_then(|it| it.strip_suffix(" ... FAILED"))

@@ -12,7 +12,7 @@ use std::{
 
 use xtask::lab::{
     CLIENT_INTERFACE, Capture, Flood, HandMade, HonestClients, Lab, Nginx, NginxSetup, PAGE,
-    ShortConnections, TcpOptions, fetch, honest_ipv4, honest_ipv6,
+    ShortConnections, TcpOptions, fetch, honest_ipv4, honest_ipv6, patiently,
 };
 
 /// Long enough for anything that is to happen at once.
@@ -31,7 +31,7 @@ fn half_open(lab: &Lab) -> usize {
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + patiently(SOON);
     while !holds() {
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));

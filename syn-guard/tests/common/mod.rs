@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use syn_guard::report::SourceReport;
-use xtask::lab::{Flow, Guard, HandMade, Lab};
+use xtask::lab::{Flow, Guard, HandMade, Lab, patiently};
 
 /// Long enough for anything that is to happen at once.
 pub const SOON: Duration = Duration::from_secs(2);
 
 /// Polls until it holds.
 pub fn wait_until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + within;
+    let deadline = Instant::now() + patiently(within);
     while !holds() {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));

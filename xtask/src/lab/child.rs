@@ -16,6 +16,8 @@ use nix::{
     unistd::Pid,
 };
 
+use super::patience::patiently;
+
 /// How long a dropped process has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -82,7 +84,7 @@ impl Child {
 
     /// Waits for its end; an error when it does not end in time.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patiently(timeout);
         loop {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(status);
@@ -108,7 +110,7 @@ impl Child {
     /// Waits until a line of its output (either kind) contains `pattern`, and returns that line.
     /// The error carries all output, also when the process ends before.
     pub fn wait_for_line(&mut self, pattern: &str, timeout: Duration) -> Result<String> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patiently(timeout);
         loop {
             let ended = self.process.try_wait()?;
             let (stdout, stderr) = (self.stdout()?, self.stderr()?);

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Lab, PAGE, honest_ipv4, honest_ipv6, http};
+use super::{Lab, PAGE, honest_ipv4, honest_ipv6, http, patience::patiently};
 
 /// Most connections at a time; further ones count as failed. Below the usual limit of open files.
 const MOST_IN_FLIGHT: usize = 900;
@@ -104,7 +104,7 @@ impl HonestClients {
         let mut report = HonestReport::default();
         let mut latencies = Vec::new();
         let mut connections = JoinSet::new();
-        let mut ticks = interval(Duration::from_secs(1) / self.rate.max(1));
+        let mut ticks = interval(patiently(Duration::from_secs(1)) / self.rate.max(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let wanted = usize::try_from(
             (self.duration.as_nanos() * u128::from(self.rate)).div_ceil(1_000_000_000),

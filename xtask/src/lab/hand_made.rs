@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::{
     CLIENT_INTERFACE, CLIENT_MAC, Flags, Lab, PassAnswers, SERVER_MAC, Segment, TcpOptions,
-    packet_socket::PacketSocket,
+    packet_socket::PacketSocket, patience::patiently,
 };
 
 /// Window that hand-made segments announce.
@@ -222,7 +222,7 @@ impl HandMade {
         timeout: Duration,
         wanted: impl Fn(&Segment) -> bool,
     ) -> Result<Option<Segment>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patiently(timeout);
         let mut looked_at = 0;
         loop {
             if let Some(at) = self.received.range(looked_at..).position(&wanted) {

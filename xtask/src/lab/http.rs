@@ -13,7 +13,7 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
-use super::Namespace;
+use super::{Namespace, patience::patiently};
 
 /// Fetches a path within 20 s, from a chosen source (port 0: any) or the client's own; returns the
 /// body.
@@ -38,7 +38,7 @@ pub(super) async fn within<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    tokio::time::timeout(timeout, work)
+    tokio::time::timeout(patiently(timeout), work)
         .await
         .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }

@@ -33,6 +33,7 @@ mod namespace;
 mod nginx;
 mod object;
 mod packet_socket;
+mod patience;
 mod postgres;
 mod segment;
 mod short_connections;
@@ -65,6 +66,7 @@ pub use self::{
     iperf::{Direction, Iperf, Throughput},
     namespace::Namespace,
     nginx::{Nginx, NginxSetup, PAGE},
+    patience::{patience, patiently},
     postgres::{Pgbench, Postgres},
     segment::{Flags, Segment, TcpOptions},
     short_connections::{ShortConnections, ShortReport},

@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use super::{
     Certificate, Child, Lab, SERVER_IPV4, SERVER_IPV6,
     http::{self, fetch},
+    patience::patiently,
 };
 
 /// What `GET /` answers.
@@ -204,7 +205,7 @@ fn listen(port: u16, backlog: u32, how: &str) -> String {
 /// Asks over the server's loopback, so that nothing of it crosses the link.
 fn wait_until_ready(lab: &Lab, port: u16, process: &mut Child) -> Result<()> {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let deadline = Instant::now() + READY;
+    let deadline = Instant::now() + patiently(READY);
     loop {
         let answer = lab.server().run(|| {
             http::runtime()?.block_on(http::within(

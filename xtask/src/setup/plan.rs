@@ -30,6 +30,8 @@ pub enum Need {
     Demo,
     /// `cargo xtask test`.
     Test,
+    /// `cargo xtask test --kernel`.
+    OldKernel,
 }
 
 /// A program the demo or the tests run, and the Debian package it comes in.
@@ -56,7 +58,7 @@ const fn program(
     }
 }
 
-pub(super) const PROGRAMS: [Program; 15] = [
+pub(super) const PROGRAMS: [Program; 17] = [
     program("ip", "iproute2", Need::Demo, None),
     program("tc", "iproute2", Need::Demo, None),
     program("nginx", "nginx-light", Need::Demo, Some("nginx.service")),
@@ -83,6 +85,13 @@ pub(super) const PROGRAMS: [Program; 15] = [
     program("iperf3", "iperf3", Need::Test, Some("iperf3.service")),
     // For libFuzzer.
     program("c++", "g++", Need::Test, None),
+    program("busybox", "busybox-static", Need::OldKernel, None),
+    program(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        Need::OldKernel,
+        None,
+    ),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]

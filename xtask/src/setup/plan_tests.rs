@@ -243,3 +243,23 @@ fn services_of_new_packages_stay_off() {
     };
     assert_eq!(services, ["prometheus.service"]);
 }
+
+#[test]
+fn only_an_old_kernel_needs_an_emulator() {
+    let names = |need| {
+        let needed = PROGRAMS.into_iter().filter(move |it| it.need <= need);
+        needed.map(|program| program.name).collect::<Vec<_>>()
+    };
+    assert!(!names(Need::Test).contains(&"qemu-system-x86_64"));
+    let mut found = fresh();
+    found.rustcs = vec![rustup("stable", 95, 22, true)];
+    found.linkers.push(linker(Some(22)));
+    found.missing = PROGRAMS
+        .into_iter()
+        .filter(|program| program.need == Need::OldKernel)
+        .collect();
+    assert_eq!(
+        packages(next(&found, Need::OldKernel, &[])),
+        ["busybox-static", "qemu-system-x86"]
+    );
+}

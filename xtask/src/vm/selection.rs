@@ -1,0 +1,119 @@
+//! Which tests run on an old kernel, and why the others do not.
+
+use LeftOut::{All, Nothing, Some};
+
+/// A file of integration tests.
+#[derive(Debug)]
+pub(super) struct TestFile {
+    pub(super) package: &'static str,
+    pub(super) name: &'static str,
+    pub(super) left_out: LeftOut,
+}
+
+/// What of a file does not run.
+#[derive(Debug)]
+pub(super) enum LeftOut {
+    Nothing,
+    /// These tests, each for a reason.
+    Some(&'static [(&'static str, &'static str)]),
+    /// The file, for a reason.
+    All(&'static str),
+}
+
+const fn file(package: &'static str, name: &'static str, left_out: LeftOut) -> TestFile {
+    TestFile {
+        package,
+        name,
+        left_out,
+    }
+}
+
+const COOKIES: &str = "needs cookies: Linux 6.9 for the engine reqsk";
+const FAST: &str = "measures what a real processor does, not an emulated one";
+
+/// All files of tests that need a kernel, for Linux 6.1.
+pub(super) const FILES: &[TestFile] = &[
+    file(
+        "syn-guard",
+        "attach",
+        Some(&[
+            (
+                "two_interfaces_native_and_generic_give_the_same_results",
+                COOKIES,
+            ),
+            ("tagged_frames_are_answered", COOKIES),
+        ]),
+    ),
+    file("syn-guard", "cookie", All(COOKIES)),
+    file("syn-guard", "errors", Nothing),
+    file("syn-guard", "flood", All(FAST)),
+    file("syn-guard", "half_open", Nothing),
+    file("syn-guard", "lifecycle", All(COOKIES)),
+    file(
+        "syn-guard",
+        "list",
+        Some(&[(
+            "what_prometheus_gets_is_clean",
+            "promtool is not in the machine",
+        )]),
+    ),
+    file("syn-guard", "metrics", All("needs no kernel")),
+    file("syn-guard", "stack", All(COOKIES)),
+    file("syn-guard", "wire", All(COOKIES)),
+    file("xtask", "lab", All(FAST)),
+];
+
+/// The file of that name.
+pub(super) fn find(name: &str) -> Option<&'static TestFile> {
+    FILES.iter().find(|file| file.name == name)
+}
+
+impl TestFile {
+    /// Tests of it that do not run.
+    pub(super) fn skipped(&self) -> &'static [(&'static str, &'static str)] {
+        match self.left_out {
+            Some(tests) => tests,
+            Nothing | All(_) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    fn workspace() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    }
+
+    #[test]
+    fn every_file_of_tests_is_listed() {
+        for package in ["syn-guard", "xtask"] {
+            let there: BTreeSet<String> = fs::read_dir(workspace().join(package).join("tests"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|it| it == "rs"))
+                .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+                .collect();
+            let listed: BTreeSet<String> = FILES
+                .iter()
+                .filter(|file| file.package == package)
+                .map(|file| file.name.to_owned())
+                .collect();
+            assert_eq!(listed, there, "{package}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_there() {
+        for file in FILES {
+            let path = format!("{}/tests/{}.rs", file.package, file.name);
+            let source = fs::read_to_string(workspace().join(&path)).unwrap();
+            for (test, _) in file.skipped() {
+                assert!(source.contains(&format!("fn {test}()")), "{path}: {test}");
+            }
+        }
+    }
+}
