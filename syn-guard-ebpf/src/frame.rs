@@ -63,8 +63,9 @@ impl Frame for Packet<'_> {
 
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
-        // No pointer to the end of `length`: before Linux 6.9 the verifier knows no bounds of a
-        // number that was byte-swapped, and adds none such to a pointer.
+        // No pointer to the end of `length`: Linux 6.1's verifier knows no
+        // bounds of a number that was byte-swapped, and adds no such to a
+        // pointer.
         if length <= self.length() {
             return true;
         }
