@@ -48,6 +48,11 @@ pub(super) const FILES: &[TestFile] = &[
         )]),
     ),
     file("syn-guard", "metrics", All("needs no kernel")),
+    file(
+        "syn-guard",
+        "programs",
+        All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
+    ),
     file("syn-guard", "stack", Nothing),
     file("syn-guard", "wire", Nothing),
     file("xtask", "lab", Nothing),
@@ -84,7 +89,9 @@ mod tests {
             let there: BTreeSet<String> = fs::read_dir(workspace().join(package).join("tests"))
                 .unwrap()
                 .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|it| it == "rs"))
+                .filter(|path| {
+                    path.extension().is_some_and(|it| it == "rs") || path.join("main.rs").exists()
+                })
                 .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
                 .collect();
             let listed: BTreeSet<String> = FILES
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_there() {
-        for file in FILES {
+        for file in FILES.iter().filter(|file| !file.skipped().is_empty()) {
             let path = format!("{}/tests/{}.rs", file.package, file.name);
             let source = fs::read_to_string(workspace().join(&path)).unwrap();
             for (test, _) in file.skipped() {
