@@ -6,6 +6,9 @@
 pub const OWN_MAC_CELLS: u32 = 1024;
 /// A cell's value that stands for every address.
 pub const ANY_MAC: u64 = u64::MAX;
+/// The value of a cell that no own address has: no address, not even
+/// 00:00:00:00:00:00, which is that of `lo`.
+pub const NO_MAC: u64 = 1 << 48;
 
 /// A hardware address as a number: its bytes from the highest to the lowest.
 #[must_use]

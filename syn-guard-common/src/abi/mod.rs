@@ -23,7 +23,7 @@ pub use filter::{
 };
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
-pub use mac::{ANY_MAC, OWN_MAC_CELLS, mac, mac_cell};
+pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};

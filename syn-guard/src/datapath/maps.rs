@@ -4,8 +4,8 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, OWN_MAC_CELLS, REASONS, Reason,
-    RouteKey, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey, mac_cell,
+    ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, NO_MAC, OWN_MAC_CELLS, REASONS,
+    Reason, RouteKey, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey, mac_cell,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -280,7 +280,7 @@ impl Maps {
                 .or_insert(mac);
         }
         for cell in 0..OWN_MAC_CELLS {
-            let wanted = cells.get(&cell).copied().unwrap_or(0);
+            let wanted = cells.get(&cell).copied().unwrap_or(NO_MAC);
             let failed = |error| broken("OWN_MACS", &error);
             if self.own_macs.get(&cell, 0).map_err(failed)? != wanted {
                 self.own_macs.set(cell, wanted, 0).map_err(failed)?;
