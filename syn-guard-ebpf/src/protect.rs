@@ -234,6 +234,10 @@ fn write(
         options.value,
     );
     let (from, to) = (frame_length(context), syn_ack.frame_length(headers, flow));
+    if from != packet.length() && to > packet.length() {
+        // Of a frame in several buffers only the first one can be written.
+        return None;
+    }
     if from != to {
         change_length(context, from, to)?;
     }
