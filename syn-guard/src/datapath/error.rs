@@ -65,6 +65,9 @@ pub enum DataPathError {
     /// A command to the control program failed.
     #[error("the control program failed: {0}")]
     Control(String),
+    /// The XDP program could not be run on a frame of memory.
+    #[error("running the XDP program on a frame failed: {0}")]
+    TestRun(String),
     /// The interface does not exist.
     #[error(transparent)]
     Interface(#[from] crate::kernel::interfaces::InterfaceError),

@@ -11,6 +11,7 @@ mod log;
 mod maps;
 mod object;
 mod pins;
+mod test_run;
 
 pub use attach::{AttachMode, Attachment};
 pub use control::Control;
