@@ -1,0 +1,128 @@
+//! Every row of `docs/packets.md` is true.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use syn_guard_common::abi::{Action, REASONS, Reason, State};
+use xtask::lab::Lab;
+
+use crate::kinds::kinds;
+use crate::reference::Engine;
+use crate::rig::{Rig, lab_for};
+use crate::setting::{SERVICES, set_up};
+
+/// What a row says of one mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gets {
+    action: Action,
+    reason: Reason,
+}
+
+/// The package's folder and the workspace's.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The cells of a table's rows, by the heading that it stands under.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let path = folder().join("../docs/packets.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        // The head and the line below it.
+        .skip(2)
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+/// Reads `passed (`segment`)`.
+fn gets(cell: &str) -> Gets {
+    let (word, reason) = cell.split_once(" (`").unwrap();
+    let name = reason.strip_suffix("`)").unwrap();
+    let action = match word {
+        "passed" => Action::Pass,
+        "answered" => Action::Cookie,
+        "dropped" => Action::Drop,
+        _ => panic!("{cell}"),
+    };
+    let reason = REASONS.iter().find(|reason| reason.name() == name);
+    let reason = *reason.unwrap_or_else(|| panic!("no reason {name}"));
+    assert_eq!(reason.action(), action, "{cell}");
+    Gets { action, reason }
+}
+
+#[test]
+fn every_kind_of_packet_gets_what_the_table_says() {
+    let mut table = BTreeMap::new();
+    for row in rows("In XDP") {
+        let [kind, observe, protect] = row.as_slice() else {
+            panic!("{row:?}")
+        };
+        let observe = gets(observe);
+        assert_eq!(observe.action, Action::Pass, "{kind}: the rule");
+        let old = table.insert(kind.clone(), [observe, gets(protect)]);
+        assert_eq!(old, None, "{kind} stands there twice");
+    }
+    for engine in [Engine::Reqsk, Engine::Kernel] {
+        if let Some(lab) = lab_for(engine) {
+            let work = || check(&lab, engine, table.clone());
+            lab.server().run(work).unwrap();
+        }
+    }
+}
+
+fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
+    let mut rig = Rig::new(lab, engine);
+    set_up(&mut rig, lab, 1);
+    for (kind, segments) in kinds() {
+        let says = table.remove(kind);
+        let says = says.unwrap_or_else(|| panic!("no row for: {kind}"));
+        for (state, says) in [State::Observing, State::Protecting].into_iter().zip(says) {
+            for port in SERVICES {
+                rig.set_state(port, state);
+                rig.forget_half_open(port);
+            }
+            for (index, segment) in segments.iter().enumerate() {
+                let frame = rig.fit(segment.build());
+                let got = rig.run(&frame).unwrap_or_else(|wrong| {
+                    panic!("{kind}, {}: number {index}\n{wrong}", state.name())
+                });
+                if engine == Engine::Kernel && got == Reason::NoCookie {
+                    // Then XDP decides what the TC program would.
+                    assert_eq!(says.reason, Reason::Segment, "{kind}");
+                    continue;
+                }
+                assert_eq!(got, says.reason, "{kind}, {}: number {index}", state.name());
+            }
+        }
+    }
+    assert!(
+        table.is_empty(),
+        "rows without a frame: {:#?}",
+        table.keys()
+    );
+}
+
+#[test]
+fn the_tests_that_the_table_names_are_there() {
+    let rows = rows("Behind XDP");
+    assert!(rows.len() >= 5, "{rows:?}");
+    for row in rows {
+        let [kind, _, test] = row.as_slice() else {
+            panic!("{row:?}")
+        };
+        let (file, name) = test.split_once(": ").unwrap();
+        let (file, name) = (file.trim_matches('`'), name.trim_matches('`'));
+        let text = std::fs::read_to_string(folder().join("tests").join(file)).unwrap();
+        assert!(
+            text.contains(&format!("\nfn {name}() {{\n")),
+            "{kind}: {test}"
+        );
+    }
+}
