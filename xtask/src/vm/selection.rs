@@ -35,6 +35,7 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", Nothing),
     file("syn-guard", "cookie", Nothing),
+    file("syn-guard", "engine", Nothing),
     file("syn-guard", "errors", Nothing),
     file("syn-guard", "flood", All(FAST)),
     file("syn-guard", "half_open", Nothing),
