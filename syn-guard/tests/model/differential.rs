@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use syn_guard_common::abi::{Reason, State};
-use xtask::lab::Lab;
+use xtask::lab::{Lab, patience};
 
 use crate::generate::Generator;
 use crate::reference::Engine;
@@ -70,7 +70,9 @@ fn test(engine: Engine) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         now.as_nanos() as u64
     });
-    let frames = setting("SYN_GUARD_FRAMES").unwrap_or(FRAMES);
+    // An emulated machine is given fewer.
+    let slower = u64::from(patience());
+    let frames = setting("SYN_GUARD_FRAMES").unwrap_or(FRAMES / slower / slower);
     println!("SYN_GUARD_SEED={seed} SYN_GUARD_FRAMES={frames}");
     let work = || compare(&lab, engine, seed, frames);
     lab.server().run(work).unwrap();
@@ -118,7 +120,7 @@ fn compare(lab: &Lab, engine: Engine, seed: u64, frames: u64) {
         assert_eq!(program, model, "port {port}");
     }
     let protections = rig.world.services[&AUTO].counts.protections;
-    assert!(protections > frames / CALM_EVERY / 2, "{protections}");
+    assert!(protections >= frames / CALM_EVERY / 2, "{protections}");
 }
 
 /// Leaves out what the disagreement does not need: bytes from the end, and

@@ -18,16 +18,12 @@ struct Gets {
     reason: Reason,
 }
 
-/// The package's folder and the workspace's.
-fn folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+/// The document, in the binary, which may run on another machine.
+const DOCUMENT: &str = include_str!("../../../docs/packets.md");
 
 /// The cells of a table's rows, by the heading that it stands under.
 fn rows(heading: &str) -> Vec<Vec<String>> {
-    let path = folder().join("../docs/packets.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let (_, section) = DOCUMENT.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     section
         .lines()
@@ -119,7 +115,8 @@ fn the_tests_that_the_table_names_are_there() {
         };
         let (file, name) = test.split_once(": ").unwrap();
         let (file, name) = (file.trim_matches('`'), name.trim_matches('`'));
-        let text = std::fs::read_to_string(folder().join("tests").join(file)).unwrap();
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let text = std::fs::read_to_string(tests.join(file)).unwrap();
         assert!(
             text.contains(&format!("\nfn {name}() {{\n")),
             "{kind}: {test}"

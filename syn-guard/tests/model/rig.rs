@@ -11,7 +11,7 @@ use syn_guard_common::abi::{
     Action, CookieKeys, Listener, ListenerKey, Mode, Reason, RouteKey, ServiceConfig, State, mac,
 };
 use syn_guard_common::cookie::Key;
-use xtask::lab::Lab;
+use xtask::lab::{Lab, patience};
 
 use crate::reference::{Counts, Engine, Entry, Flow, Frame, Service, World};
 
@@ -276,7 +276,7 @@ impl Rig {
         if self.world.half_open.len() > half_open {
             self.pace();
         }
-        let earliest = coarse_ns().saturating_sub(CLOCK_LATE_NS);
+        let earliest = coarse_ns().saturating_sub(CLOCK_LATE_NS * u64::from(patience()));
         let code = self
             .datapath
             .test_run(&frame.bytes, frame.linear, &mut self.output)
