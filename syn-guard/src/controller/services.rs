@@ -188,6 +188,7 @@ impl Services {
             }
         }
         self.write_configs(datapath)?;
+        let mut begun = HashSet::new();
         for (port, slot) in self.slots.by_port() {
             if datapath.maps.slot_of_port(*port)? == Some(*slot) {
                 continue;
@@ -198,8 +199,12 @@ impl Services {
                 datapath.control.set_state(*slot, left, now)?;
             }
             datapath.maps.set_port(*port, Some(*slot))?;
+            begun.insert(*port);
             self.log_added(*port);
         }
+        // From here on the data path sees every SYN; of those that the kernel
+        // answered before, it must know before it answers any.
+        mark_connections(datapath, &begun, true);
         self.apply_mode(datapath)?;
         self.say_refused(&refused);
         self.say_mptcp();
@@ -357,7 +362,10 @@ impl Services {
     /// Puts services into the state that the mode alone demands.
     fn apply_mode(&mut self, datapath: &DataPath) -> Result<(), DataPathError> {
         let (now, hold_ns) = (now_ns(), self.hold_ns());
-        let mut begun = false;
+        let begins =
+            |guarded: &Guarded| guarded.mode == Mode::Protect && guarded.state != State::Protecting;
+        let begun = self.ports_that(begins);
+        mark_connections(datapath, &begun, false);
         for guarded in self.guarded.values_mut() {
             match (guarded.mode, guarded.state) {
                 (Mode::Protect, State::Observing | State::Off) => {
@@ -369,7 +377,6 @@ impl Services {
                         service = guarded.port,
                         "observing -> protecting: {}", guarded.reason
                     );
-                    begun = true;
                 }
                 (Mode::Observe, State::Protecting) => {
                     datapath
@@ -385,10 +392,15 @@ impl Services {
                 _ => {}
             }
         }
-        if begun {
-            self.mark_connections(datapath);
-        }
         Ok(())
+    }
+
+    fn ports_that(&self, are: impl Fn(&Guarded) -> bool) -> HashSet<u16> {
+        self.guarded
+            .values()
+            .filter(|guarded| are(guarded))
+            .map(|guarded| guarded.port)
+            .collect()
     }
 
     fn remove(
@@ -443,7 +455,7 @@ impl Services {
             "observing -> protecting: {}",
             guarded.reason
         );
-        self.mark_connections(datapath);
+        self.mark_again(datapath);
     }
 
     /// Counts another second of every service and decides.
@@ -533,46 +545,46 @@ impl Services {
             }
         }
         if self.any_protecting() && now_ns().saturating_sub(self.marked_at_ns) > MARK_EVERY_NS {
-            self.mark_connections(datapath);
+            self.mark_again(datapath);
         }
         Ok(())
     }
 
-    /// Tells the data path of every connection that a protecting service has:
-    /// its SYN must go to the stack, however long it was silent.
-    fn mark_connections(&mut self, datapath: &DataPath) {
+    /// Tells the data path again of what protecting services have.
+    fn mark_again(&mut self, datapath: &DataPath) {
         self.marked_at_ns = now_ns();
-        let ports: HashSet<u16> = self
-            .guarded
-            .values()
-            .filter(|guarded| guarded.state == State::Protecting)
-            .map(|guarded| guarded.port)
-            .collect();
-        let (mut marked, mut failed) = (0_usize, None);
-        let walked = for_each_connection(&ports, |connection| {
-            // Half-open ones were marked by their SYN.
-            if connection.state == TcpState::SynRecv {
-                return;
-            }
-            let flow = Flow {
-                remote: connection.remote.ip().to_canonical().into(),
-                local: connection.local.ip().to_canonical().into(),
-                remote_port: connection.remote.port(),
-                local_port: connection.local.port(),
-            };
-            match datapath.control.mark_connection(flow) {
-                Ok(()) => marked += 1,
-                Err(error) => failed = Some(error),
-            }
-        });
-        if let Err(error) = walked {
-            warn!("connections of protecting services are not known: {error}");
-        }
-        if let Some(error) = failed {
-            warn!("connections of protecting services could not be told: {error}");
-        }
-        debug!(marked, "told the data path of existing connections");
+        let ports = self.ports_that(|guarded| guarded.state == State::Protecting);
+        mark_connections(datapath, &ports, false);
     }
+}
+
+/// Tells the data path of every connection on these ports: its SYN must go to
+/// the stack, however long it was silent. Half-open ones need it only when
+/// guarding begins: later each is marked by its SYN.
+fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_open: bool) {
+    let (mut marked, mut failed) = (0_usize, None);
+    let walked = for_each_connection(ports, |connection| {
+        if connection.state == TcpState::SynRecv && !half_open {
+            return;
+        }
+        let flow = Flow {
+            remote: connection.remote.ip().to_canonical().into(),
+            local: connection.local.ip().to_canonical().into(),
+            remote_port: connection.remote.port(),
+            local_port: connection.local.port(),
+        };
+        match datapath.control.mark_connection(flow) {
+            Ok(()) => marked += 1,
+            Err(error) => failed = Some(error),
+        }
+    });
+    if let Err(error) = walked {
+        warn!("connections of guarded services are not known: {error}");
+    }
+    if let Some(error) = failed {
+        warn!("connections of guarded services could not be told: {error}");
+    }
+    debug!(marked, "told the data path of existing connections");
 }
 
 /// The names of the programs that hold sockets, by inode.
