@@ -48,16 +48,15 @@ pub fn handle(
         ask_kernel(context, headers, tcp, flow, hash, listener, listener_flags)
     } else {
         match look_up_now_and_then(context, flow, hash, listener) {
-            Some(reason) => return reason,
+            Some(reason) => Err(reason),
             None => answer(context, headers, tcp, flow, listener, listener_flags)
                 .ok_or(Reason::Unanswerable),
         }
     };
     match answered {
         Err(reason) => {
-            if reason != Reason::NoListener {
-                filters::mark_connection(hash);
-            }
+            // Where nobody listens, somebody may since the last look.
+            filters::mark_connection(hash);
             reason
         }
         Ok(()) => {
@@ -88,7 +87,6 @@ fn look_up_now_and_then(
     if probe || filters::may_be_connection(hash) {
         let known = known(context.as_ptr(), flow);
         if known == Known::Connection {
-            filters::mark_connection(hash);
             return Some(Reason::KnownConnection);
         }
         // An earlier connection of this flow is over: its ACKs are looked at.

@@ -7,7 +7,7 @@ use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 use crate::frame::Packet;
 use crate::state::Service;
 use crate::{
-    count, engine, fragment, kernel_cookie, listeners, observe, protect, segment, validate,
+    count, engine, filters, fragment, kernel_cookie, listeners, observe, protect, segment, validate,
 };
 
 /// Decides about a frame.
@@ -55,6 +55,8 @@ pub fn handle(context: &XdpContext) -> Reason {
     }
     count::service(service.slot, |counters| counters.syns += 1);
     let Some(listener) = listeners::find(&flow) else {
+        // Somebody may listen of whom the controller has not told yet.
+        filters::mark_connection(hash);
         return Reason::NoListener;
     };
     if let Some(reason) = validate::why_not(&packet, &headers, &flow, state) {
