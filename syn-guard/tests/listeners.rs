@@ -190,3 +190,189 @@ fn a_handshake_with_a_listener_of_now_is_the_kernels_to_finish() {
         assert!(guard.stop_at_once().unwrap().success());
     }
 }
+
+#[test]
+fn a_restart_costs_nobody_more_than_without_a_guard() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let mut server = Some(Server::start(listen(&lab, &How::default()), "0"));
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    names(&lab, "before", 10);
+    for gap in [0, 0, 0, 3, 30, 300, 1500].map(Duration::from_millis) {
+        server.take();
+        let closed = Instant::now();
+        while closed.elapsed() < gap {
+            for target in targets() {
+                let begun = closed.elapsed();
+                let error = ask(&lab, target).unwrap_err();
+                // The guard looks for the listener every 8 ms or more.
+                let known = matches!(error.kind(), ErrorKind::ConnectionRefused)
+                    || (error.kind() == ErrorKind::ConnectionReset
+                        && begun < Duration::from_millis(200));
+                assert!(known, "{target} after {begun:?}: {error}");
+                let took = closed.elapsed() - begun;
+                assert!(took < Duration::from_millis(900), "{took:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server = Some(Server::start(listen(&lab, &How::default()), "new"));
+        names(&lab, &format!("after a gap of {gap:?}"), 10);
+    }
+    wait_until("it answers again", Duration::from_secs(5), || {
+        names(&lab, "later", 5);
+        counter(&guard, &lab, "cookies_validated") >= 10
+    });
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn four_listeners_of_one_port_all_get_connections() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let first = Server::start(listen(&lab, &How::default()), "first");
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    names(&lab, "one listener", 10);
+    drop(first);
+    let shared = How {
+        reuse_port: true,
+        ..How::default()
+    };
+    let mut servers: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| Server::start(listen(&lab, &shared), name))
+        .into();
+    let new = names(&lab, "just moved to four", 100);
+    assert_eq!(new.len(), 4, "{new:?}");
+    wait_until("the backlogs are added up", SOON, || {
+        guard
+            .service(&lab, PORT)
+            .is_ok_and(|service| service["backlog"] == 4 * 128)
+    });
+    let before = counter(&guard, &lab, "cookies_validated");
+    let four = names(&lab, "four", 100);
+    assert_eq!(four.len(), 4, "{four:?}");
+    assert!(counter(&guard, &lab, "cookies_validated") >= before + 150);
+    drop(servers.remove(1));
+    let three = names(&lab, "one left", 100);
+    assert!(three.len() == 3 && !three.contains_key("b"), "{three:?}");
+    servers.push(Server::start(listen(&lab, &shared), "e"));
+    let again = names(&lab, "one came", 100);
+    assert_eq!(again.len(), 4, "{again:?}");
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_listener_of_one_address_is_no_listener_of_another() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let script = "ip address add 198.18.0.3/24 dev sg-server &&
+        ip address add 2001:db8:0:1::3/64 dev sg-server nodad";
+    lab.server().output("sh", &["-c", script]).unwrap();
+    let pairs = [
+        ["198.18.0.1:8080", "198.18.0.3:8080"],
+        ["[2001:db8:0:1::1]:8080", "[2001:db8:0:1::3]:8080"],
+    ];
+    for [own, other] in pairs {
+        let how = How {
+            address: own,
+            ..How::default()
+        };
+        let server = Server::start(listen(&lab, &how), "own");
+        let guard = Guard::start(&lab, &PROTECT).unwrap();
+        for _ in 0..10 {
+            assert_eq!(ask(&lab, own.parse().unwrap()).unwrap(), "own");
+            let refused = ask(&lab, other.parse().unwrap()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        }
+        assert_eq!(counter(&guard, &lab, "cookies_validated"), 10);
+        assert_eq!(verdict(&guard, &lab, "no_listener"), 10);
+        // Another server, on the other address: each gets its own.
+        let how = How {
+            address: other,
+            ..How::default()
+        };
+        let second = Server::start(listen(&lab, &how), "other");
+        for _ in 0..10 {
+            assert_eq!(ask(&lab, own.parse().unwrap()).unwrap(), "own");
+            assert_eq!(ask(&lab, other.parse().unwrap()).unwrap(), "other");
+        }
+        println!("{own}: 30 tried, 0 failed");
+        drop((server, second));
+        assert!(guard.stop_at_once().unwrap().success());
+    }
+}
+
+#[test]
+fn a_wildcard_of_ipv6_serves_ipv4_and_one_of_ipv6_only_does_not() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let server = Server::start(listen(&lab, &How::default()), "both");
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    names(&lab, "an IPv6 socket for both", 50);
+    assert!(counter(&guard, &lab, "cookies_validated") >= 95);
+    drop(server);
+    let only = How {
+        v6_only: true,
+        ..How::default()
+    };
+    let server = Server::start(listen(&lab, &only), "six");
+    let [ipv4, ipv6] = targets();
+    // At once, when the guard still knows the other listener, and later.
+    for _ in 0..2 {
+        assert_eq!(ask(&lab, ipv6).unwrap(), "six");
+        let error = ask(&lab, ipv4).unwrap_err();
+        let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    let refused = ask(&lab, ipv4).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    // An IPv4 socket beside it: the kernel takes the one that fits better.
+    let four = How {
+        address: "0.0.0.0:8080",
+        ..How::default()
+    };
+    let other = Server::start(listen(&lab, &four), "four");
+    let both = names(&lab, "two sockets", 20);
+    assert_eq!(
+        both,
+        BTreeMap::from([("four".into(), 20), ("six".into(), 20)])
+    );
+    drop((server, other));
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn another_backlog_is_followed() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listener = listen(&lab, &How::default());
+    let again = listener.try_clone().unwrap();
+    let _server = Server::start(listener, "it");
+    let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    for backlog in [128, 1000, 10, 600] {
+        again.listen(backlog).unwrap();
+        wait_until("the backlog is followed", Duration::from_secs(5), || {
+            guard.service(&lab, PORT).unwrap()["backlog"] == backlog
+        });
+        let service = guard.service(&lab, PORT).unwrap();
+        assert_eq!(service["limit"], backlog / 2, "{service}");
+        names(&lab, &format!("a backlog of {backlog}"), 10);
+    }
+    assert!(guard.stop_at_once().unwrap().success());
+    // The same while it protects.
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    for backlog in [5, 500] {
+        again.listen(backlog).unwrap();
+        names(&lab, &format!("protected, a backlog of {backlog}"), 10);
+        wait_until("the backlog is followed", Duration::from_secs(5), || {
+            guard.service(&lab, PORT).unwrap()["backlog"] == backlog
+        });
+        names(&lab, &format!("protected, a backlog of {backlog}"), 10);
+    }
+    assert!(guard.stop_at_once().unwrap().success());
+}
