@@ -15,7 +15,7 @@ const UP_TO_FLAGS: usize = 14;
 /// Decides about the first fragment of a segment.
 #[inline(always)]
 pub fn handle(packet: &Packet<'_>, headers: &Headers) -> Reason {
-    match begins_syn(packet, headers) {
+    match begins_syn(packet, &headers.forget(packet)) {
         Some(true) => Reason::FragmentedSyn,
         _ => Reason::Fragment,
     }
@@ -47,6 +47,6 @@ fn begins_syn(packet: &Packet<'_>, headers: &Headers) -> Option<bool> {
             return None;
         }
     }
-    let flow: Flow = headers.read_flow(packet, &tcp)?;
+    let flow: Flow = headers.read_flow(packet, &tcp)?.forget(packet);
     Some(listeners::find(&flow).is_some())
 }

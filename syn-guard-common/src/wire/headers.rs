@@ -160,11 +160,12 @@ impl Headers {
         let Some(header) = frame.chunk::<2>(self.ip) else {
             return 0;
         };
-        if self.ipv6 {
-            (header.u16::<0>() >> 4) as u8
+        let class = if self.ipv6 {
+            header.u16::<0>() >> 4
         } else {
-            header.u8::<1>()
-        }
+            header.u16::<0>()
+        };
+        frame.forget(usize::from(class), 0xff) as u8
     }
 
     /// Whether a SYN asks for ECN (RFC 3168 section 6.1.1) as the stack sees it
@@ -174,13 +175,14 @@ impl Headers {
     #[inline(always)]
     pub fn asks_for_ecn<F: Frame>(&self, frame: &F, tcp: &Tcp, traffic_class: u8) -> bool {
         const BOTH: u8 = flags::ECE | flags::CWR;
-        if tcp.flags & BOTH != BOTH {
-            return false;
-        }
         let Some(header) = frame.chunk::<TCP_HEADER>(self.tcp) else {
             return false;
         };
-        traffic_class & 3 == 0 || header.u8::<12>() & 0xf != 0
+        // No branches, of which the verifier would follow each.
+        let asks = u8::from(tcp.flags & BOTH == BOTH);
+        let capable = u8::from(traffic_class & 3 != 0);
+        let knows_more = u8::from(header.u8::<12>() & 0xf != 0);
+        frame.forget(usize::from(asks & (knows_more | (capable ^ 1))), 1) != 0
     }
 
     /// The connection that a segment to this host belongs to.

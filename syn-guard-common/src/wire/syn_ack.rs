@@ -43,6 +43,17 @@ impl SynAck {
     ) -> Self {
         let has = |flag: u32| listener.flags & flag != 0;
         let (options, option_words) = options(terms, listener, value, echo);
+        let traffic_class = if has(listener_flags::REFLECT_TOS) {
+            (traffic_class & !ECN_FIELD) | (listener.tos & ECN_FIELD)
+        } else {
+            listener.tos
+        };
+        // The kernel's is a hash of the flow too (`ip6_make_flowlabel`).
+        let flow_label = if has(listener_flags::FLOW_LABEL) {
+            sequence >> 12
+        } else {
+            0
+        };
         let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
         Self {
             sequence,
@@ -52,17 +63,8 @@ impl SynAck {
                 listener.window
             },
             ttl: listener.ttl,
-            traffic_class: if has(listener_flags::REFLECT_TOS) {
-                (traffic_class & !ECN_FIELD) | (listener.tos & ECN_FIELD)
-            } else {
-                listener.tos
-            },
-            // The kernel's is a hash of the flow too (`ip6_make_flowlabel`).
-            flow_label: if has(listener_flags::FLOW_LABEL) {
-                sequence >> 12
-            } else {
-                0
-            },
+            traffic_class: forget(u32::from(traffic_class)) as u8,
+            flow_label: forget(flow_label),
             ecn: terms.ecn(),
             options: options.map(forget),
             option_words: frame.forget(option_words, 7),
