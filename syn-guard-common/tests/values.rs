@@ -11,7 +11,6 @@ use syn_guard_common::address::Address;
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::life::half_open_life_ns;
 use syn_guard_common::policy::{Hold, Limits, Load};
-use syn_guard_common::window::ReceiveBuffer;
 use syn_guard_common::wire::{Options, Sum, found};
 
 fn offer() -> impl Strategy<Value = Options> {
@@ -176,19 +175,6 @@ proptest! {
             }
             prop_assert_eq!(hold.is_over(now, pressure, limits), now - loud >= hold_ns);
         }
-    }
-
-    #[test]
-    fn windows_fit_their_fields(
-        bytes in any::<u32>(),
-        locked in any::<bool>(),
-        tcp_rmem_max in any::<u32>(),
-        rmem_max in any::<u32>(),
-        mss in any::<u16>(),
-    ) {
-        let buffer = ReceiveBuffer { bytes, locked, tcp_rmem_max, rmem_max };
-        prop_assert!(buffer.scale() <= 14);
-        prop_assert!(u32::from(buffer.first_window(mss)) <= bytes);
     }
 
     #[test]

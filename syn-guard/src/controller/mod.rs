@@ -14,6 +14,8 @@ mod keys;
 mod listeners;
 mod options;
 mod report;
+mod route_classes;
+mod routes;
 mod services;
 mod slots;
 mod sweep;

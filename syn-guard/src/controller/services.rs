@@ -2,11 +2,10 @@
 //! and their states.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use syn_guard_common::abi::{
-    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, ServiceConfig, State, mac,
+    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, RouteKey, ServiceConfig, State, mac,
 };
 use syn_guard_common::flow::Flow;
 use syn_guard_common::life::half_open_life_ns;
@@ -17,8 +16,9 @@ use super::clock::now_ns;
 use super::guarded::{Action, Guarded};
 use super::kernel_engine::CookieTimestamps;
 use super::listeners::{
-    Backlog, Host, MPTCP, Own, Proxies, backlogs, entries, must_tell, open_ports,
+    Backlog, Host, KnownOptions, MPTCP, Proxies, backlogs, entries, must_tell, open_ports,
 };
+use super::routes::RouteReader;
 use super::slots::Slots;
 use super::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, DataPathError, Takeover};
@@ -29,7 +29,7 @@ use crate::kernel::owners::Owners;
 use crate::kernel::sock_diag::{
     Listener, TcpState, for_each_connection, half_open_by_port, listeners,
 };
-use crate::kernel::tcp_settings::ipv6_hop_limit;
+use crate::kernel::socket_options::Defaults;
 
 /// How often the connections of a protecting service are told to the data
 /// path: well within the 60 s that its filter remembers them.
@@ -46,12 +46,16 @@ pub struct Services {
     entries: HashMap<ListenerKey, Entry>,
     interfaces: Vec<String>,
     host: Host,
+    routes: RouteReader,
+    options: KnownOptions,
     life_ns: u64,
     backlogs: HashMap<u16, Backlog>,
     proxies: Proxies,
     marked_at_ns: u64,
     own_macs: BTreeSet<u64>,
     cookie_timestamps: CookieTimestamps,
+    /// The route classes that the data path was told.
+    told_routes: Option<HashMap<RouteKey, u32>>,
     said: Said,
 }
 
@@ -72,6 +76,9 @@ impl Services {
     /// Begins, or goes on with what an earlier controller left.
     pub fn new(options: &Options, datapath: &DataPath) -> Result<Self, ControllerError> {
         let now = now_ns();
+        let settings = TcpSettings::read()?;
+        let mut routes = RouteReader::new();
+        let classes = routes.classes(&settings, &interfaces()?, &options.interfaces, None)?;
         let mut services = Self {
             ports: options.ports.iter().copied().collect(),
             mode: options.mode,
@@ -83,15 +90,20 @@ impl Services {
             interfaces: options.interfaces.clone(),
             host: Host {
                 own: Vec::new(),
-                settings: TcpSettings::read()?,
+                settings,
+                routes: classes,
+                options: HashMap::new(),
                 default_buffers: BTreeSet::new(),
             },
+            routes,
+            options: KnownOptions::default(),
             life_ns: 0,
             backlogs: HashMap::new(),
             proxies: Proxies::default(),
             marked_at_ns: 0,
             own_macs: BTreeSet::new(),
             cookie_timestamps: CookieTimestamps::new(&datapath.features.engine),
+            told_routes: None,
             said: Said::default(),
         };
         if datapath.takeover == Takeover::Continued {
@@ -211,29 +223,21 @@ impl Services {
         Ok(())
     }
 
-    /// Reads settings and own addresses; the own hardware addresses.
+    /// Reads settings, own addresses and routes; the own hardware addresses.
     fn read_host(&mut self) -> Result<BTreeSet<u64>, ControllerError> {
         let settings = self.cookie_timestamps.apply(TcpSettings::read()?);
         self.life_ns = half_open_life_ns(u32::from(settings.synack_retries));
-        // Interfaces that went away may come back: without any, the MTU is
-        // that of the addresses' own.
         let interfaces = interfaces()?;
-        let guarded_mtu = interfaces
-            .iter()
-            .filter(|interface| self.interfaces.contains(&interface.name))
-            .map(|interface| interface.mtu)
-            .min();
         self.host.own = local_addresses()?
             .iter()
-            .map(|local| {
-                // An interface that is just going away has the default.
-                let hop_limit = match local.address {
-                    IpAddr::V4(_) => None,
-                    IpAddr::V6(_) => ipv6_hop_limit(&local.interface).ok().flatten(),
-                };
-                Own::new(local, &settings, hop_limit, guarded_mtu)
-            })
+            .map(|local| local.address)
             .collect();
+        self.host.routes = self.routes.classes(
+            &settings,
+            &interfaces,
+            &self.interfaces,
+            Some(&self.host.routes),
+        )?;
         self.host.default_buffers.insert(settings.rmem[1]);
         self.host.settings = settings;
         Ok(interfaces
@@ -245,12 +249,26 @@ impl Services {
     /// Reads the listeners that are guarded, and their backlogs.
     fn read_listeners(&mut self) -> Result<Vec<Listener>, ControllerError> {
         let mut listeners = listeners()?;
-        for port in self.proxies.leave_out(&mut listeners, program_of) {
+        let mut owners = Owners::default();
+        let ports = self.proxies.leave_out(&mut listeners, |new| {
+            owners = Owners::scan(new);
+            programs(&owners, new)
+        });
+        for port in ports {
             info!(
                 port,
                 "docker-proxy listens there, which gets none of the connections from outside: they are forwarded to a container, which syn-guard does not guard"
             );
         }
+        self.options.follow(
+            &listeners,
+            &owners,
+            &Defaults {
+                ttl: self.host.settings.default_ttl,
+                hop_limit: self.host.settings.ipv6_all_hop_limit,
+            },
+        );
+        self.host.options = self.options.by_inode();
         self.backlogs = backlogs(&listeners);
         Ok(listeners)
     }
@@ -283,7 +301,15 @@ impl Services {
             keep
         });
         let mut unlisted = 0;
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        // Those of route classes before the first says that there are any.
+        entries.sort_unstable_by_key(|(key, _)| (key.route == 0, key.port));
+        let mut routes_told = false;
         for (key, entry) in entries {
+            if key.route == 0 && !routes_told {
+                self.write_routes(datapath)?;
+                routes_told = true;
+            }
             if self
                 .entries
                 .get(&key)
@@ -306,6 +332,32 @@ impl Services {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Tells the data path which prefixes have a route class.
+    fn write_routes(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        let classes = &self.host.routes;
+        let wanted: HashMap<RouteKey, u32> = classes
+            .ipv4
+            .prefixes
+            .iter()
+            .chain(&classes.ipv6.prefixes)
+            .map(|(key, class)| (*key, *class))
+            .collect();
+        if self.told_routes.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        // What an earlier controller left is removed too, and makes room.
+        for key in datapath.maps.routes() {
+            if !wanted.contains_key(&key) {
+                datapath.maps.remove_route(key);
+            }
+        }
+        for (key, class) in &wanted {
+            datapath.maps.set_route(*key, *class)?;
+        }
+        self.told_routes = Some(wanted);
         Ok(())
     }
 
@@ -588,8 +640,7 @@ fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_open: bool) 
 }
 
 /// The names of the programs that hold sockets, by inode.
-fn program_of(inodes: &HashSet<u64>) -> HashMap<u64, String> {
-    let owners = Owners::scan(inodes);
+fn programs(owners: &Owners, inodes: &HashSet<u64>) -> HashMap<u64, String> {
     inodes
         .iter()
         .filter_map(|inode| Some((*inode, owners.get(*inode)?.program.clone())))

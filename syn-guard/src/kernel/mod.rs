@@ -6,11 +6,14 @@
 
 pub mod addresses;
 pub mod bpf_owners;
+pub mod changes;
 pub mod interfaces;
 pub mod netlink;
 pub mod owners;
+pub mod route_metrics;
 pub mod routes;
 pub mod sock_diag;
+pub mod socket_options;
 pub mod sysctl;
 pub mod tcp_ext;
 pub mod tcp_settings;

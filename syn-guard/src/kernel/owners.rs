@@ -52,6 +52,17 @@ impl Owners {
     }
 }
 
+/// The descriptor by which a process holds the socket.
+#[must_use]
+pub fn descriptor(pid: u32, inode: u64) -> Option<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    entries.flatten().find_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        (socket_inode(target.to_str()?)? == inode)
+            .then(|| entry.file_name().to_str()?.parse().ok())?
+    })
+}
+
 /// All process ids, rising.
 pub(super) fn pids() -> Vec<u32> {
     let mut pids: Vec<u32> = fs::read_dir("/proc")
@@ -123,6 +134,11 @@ mod tests {
         let owners = Owners::scan(&HashSet::from([inode]));
         assert_eq!(owners.get(inode).unwrap().pid, std::process::id());
         assert!(!owners.get(inode).unwrap().program.is_empty());
+        assert_eq!(
+            descriptor(std::process::id(), inode),
+            Some(std::os::fd::AsRawFd::as_raw_fd(&ours))
+        );
+        assert_eq!(descriptor(std::process::id(), 1), None);
         assert!(Owners::scan(&HashSet::new()).get(inode).is_none());
     }
 }

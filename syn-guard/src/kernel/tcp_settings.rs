@@ -5,6 +5,12 @@ use super::sysctl::{self, SysctlError};
 /// `SK_RMEM_MAX`: what `net.core.rmem_max` is unless somebody changed it.
 const RMEM_MAX: u32 = 212_992;
 
+/// `net.ipv4.route.min_adv_mss` unless somebody changed it; older kernels show
+/// it in the first network namespace only.
+const LEAST_MSS: u32 = 256;
+/// The same of IPv6: its least MTU without the headers.
+const IPV6_LEAST_MSS: u32 = 1220;
+
 /// `IPV6_DEFAULT_HOPLIMIT`.
 const HOP_LIMIT: u8 = 64;
 
@@ -21,18 +27,36 @@ pub struct TcpSettings {
     pub sack: bool,
     /// `net.ipv4.tcp_window_scaling`.
     pub window_scaling: bool,
-    /// `net.ipv4.tcp_ecn`: 0 off, 1 ask and accept, 2 accept (more in newer kernels).
+    /// `net.ipv4.tcp_ecn`: 0 off, 1 ask and accept, 2 accept; newer kernels have
+    /// more values, all of which accept.
     pub ecn: u8,
     /// `net.ipv4.tcp_rmem`: smallest, first and largest receive buffer, bytes.
     pub rmem: [u32; 3],
     /// `net.core.rmem_max`, bytes. Older kernels show it in the first network
     /// namespace only; then the kernel's default.
     pub rmem_max: u32,
+    /// `net.ipv4.tcp_workaround_signed_windows`.
+    pub signed_windows: bool,
+    /// `net.ipv4.tcp_adv_win_scale`, which counts before Linux 6.6 only.
+    pub adv_win_scale: Option<i32>,
+    /// `net.ipv4.tcp_reflect_tos` (Linux 5.10).
+    pub reflect_tos: bool,
+    /// `net.ipv4.ip_no_pmtu_disc`.
+    pub no_pmtu_discovery: bool,
+    /// `net.ipv4.route.min_adv_mss`, bytes.
+    pub least_mss: u32,
+    /// `net.ipv6.route.min_adv_mss`, bytes.
+    pub ipv6_least_mss: u32,
+    /// `net.ipv6.auto_flowlabels`: 0 off, 1 on unless a socket turns it off, 2
+    /// on where a socket turns it on, 3 on.
+    pub auto_flow_labels: u8,
     /// `net.ipv4.ip_default_ttl`.
     pub default_ttl: u8,
     /// `net.ipv6.conf.default.hop_limit`: what an interface starts with. An
     /// interface's own wins (`ip6_dst_hoplimit`), see [`ipv6_hop_limit`].
     pub ipv6_hop_limit: u8,
+    /// `net.ipv6.conf.all.hop_limit`: what a socket says that has none.
+    pub ipv6_all_hop_limit: u8,
 }
 
 impl TcpSettings {
@@ -61,8 +85,20 @@ impl TcpSettings {
                 small(rmem, largest)?,
             ],
             rmem_max: number_or(get, "net.core.rmem_max", RMEM_MAX)?,
+            signed_windows: flag("net.ipv4.tcp_workaround_signed_windows")?,
+            adv_win_scale: if splits_by_setting(&get("kernel.osrelease")?) {
+                Some(number(get, "net.ipv4.tcp_adv_win_scale")?)
+            } else {
+                None
+            },
+            reflect_tos: number_or::<u8>(get, "net.ipv4.tcp_reflect_tos", 0)? != 0,
+            no_pmtu_discovery: number_or::<u8>(get, "net.ipv4.ip_no_pmtu_disc", 0)? != 0,
+            least_mss: number_or(get, "net.ipv4.route.min_adv_mss", LEAST_MSS)?,
+            ipv6_least_mss: number_or(get, "net.ipv6.route.min_adv_mss", IPV6_LEAST_MSS)?,
+            auto_flow_labels: number_or(get, "net.ipv6.auto_flowlabels", 0)?,
             default_ttl: number(get, "net.ipv4.ip_default_ttl")?,
             ipv6_hop_limit: number_or(get, "net.ipv6.conf.default.hop_limit", HOP_LIMIT)?,
+            ipv6_all_hop_limit: number_or(get, "net.ipv6.conf.all.hop_limit", HOP_LIMIT)?,
         })
     }
 }
@@ -75,6 +111,25 @@ pub fn ipv6_hop_limit(interface: &str) -> Result<Option<u8>, SysctlError> {
         Err(SysctlError::Missing(_)) => Ok(None),
         outcome => outcome.map(Some),
     }
+}
+
+/// The MTU of IPv6 packets that leave by `interface`
+/// (`net.ipv6.conf.INTERFACE.mtu`); none without IPv6 on it.
+pub fn ipv6_mtu(interface: &str) -> Result<Option<u32>, SysctlError> {
+    let name = format!("net/ipv6/conf/{interface}/mtu");
+    match number(&sysctl::get, &name) {
+        Err(SysctlError::Missing(_)) => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Whether a kernel of that release splits a receive buffer by
+/// `net.ipv4.tcp_adv_win_scale`: before 6.6.
+fn splits_by_setting(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(u32::MAX));
+    (numbers.next(), numbers.next()) < (Some(6), Some(6))
 }
 
 fn number<T: std::str::FromStr>(get: Get<'_>, name: &str) -> Result<T, SysctlError> {
@@ -109,15 +164,32 @@ mod tests {
     fn what_a_namespace_lacks_has_the_kernels_default() {
         let get = |name: &str| match name {
             "net.ipv4.tcp_rmem" => Ok("4096\t131072\t6291456".to_owned()),
-            "net.core.rmem_max" | "net.ipv6.conf.default.hop_limit" => {
-                Err(SysctlError::Missing(name.to_owned()))
-            }
+            "net.core.rmem_max"
+            | "net.ipv6.conf.default.hop_limit"
+            | "net.ipv4.route.min_adv_mss" => Err(SysctlError::Missing(name.to_owned())),
+            "kernel.osrelease" => Ok("6.1.0-18-amd64".to_owned()),
             _ => Ok("1".to_owned()),
         };
         let read = TcpSettings::read_with(&get).unwrap();
         assert_eq!(read.rmem, [4096, 131_072, 6_291_456]);
         assert_eq!((read.rmem_max, read.ipv6_hop_limit), (212_992, 64));
+        assert_eq!((read.least_mss, read.adv_win_scale), (256, Some(1)));
         assert!(read.sack);
+    }
+
+    #[test]
+    fn releases_are_told_apart() {
+        for (release, before) in [
+            ("5.15.0", true),
+            ("6.1.0-18-amd64", true),
+            ("6.5.13", true),
+            ("6.6.1", false),
+            ("6.18.44", false),
+            ("7.0-rc1", false),
+            ("odd", false),
+        ] {
+            assert_eq!(splits_by_setting(release), before, "{release}");
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ fn listener(local: &str, ipv6_socket: bool, backlog: u32) -> Listener {
         backlog,
         accept_queue: 1,
         rcvbuf: 131_072,
+        tos: 0,
+        traffic_class: 0,
         mptcp: false,
         inode: 1,
     }

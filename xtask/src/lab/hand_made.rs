@@ -210,6 +210,13 @@ impl HandMade {
         self.socket.send(frame)
     }
 
+    /// The next frame as it came, whoever it is for; `None` when none came in time. Frames that
+    /// were read while a segment was waited for are gone.
+    pub fn receive_frame(&mut self, timeout: Duration) -> Result<Option<&[u8]>> {
+        let length = self.socket.receive(&mut self.frame, timeout)?;
+        Ok(length.map(|length| &self.frame[..length]))
+    }
+
     /// Forgets what was received and not asked for.
     pub fn clear(&mut self) -> Result<()> {
         while self.read(Duration::ZERO)? {}

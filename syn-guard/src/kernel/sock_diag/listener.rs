@@ -2,9 +2,11 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-use netlink_packet_core::parse_u32;
+use netlink_packet_core::{parse_u8, parse_u32};
 use netlink_packet_sock_diag::{
-    constants::{AF_INET6, INET_DIAG_SKMEMINFO, INET_DIAG_SKV6ONLY},
+    constants::{
+        AF_INET6, INET_DIAG_SKMEMINFO, INET_DIAG_SKV6ONLY, INET_DIAG_TCLASS, INET_DIAG_TOS,
+    },
     inet::{ExtensionFlags, InetResponseHeader, StateFlags},
 };
 
@@ -31,6 +33,10 @@ pub struct Listener {
     pub accept_queue: u32,
     /// Its receive buffer (`sk_rcvbuf`), bytes.
     pub rcvbuf: u32,
+    /// The TOS of its IPv4 packets.
+    pub tos: u8,
+    /// The traffic class of its IPv6 packets.
+    pub traffic_class: u8,
     /// The first subflow's socket of an MPTCP listener.
     pub mptcp: bool,
     /// Its inode, by which its owner is found.
@@ -57,7 +63,10 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
         "listening sockets",
         StateFlags::LISTEN,
         // The upper protocol (`INET_DIAG_ULP_INFO`) comes with INFO only.
-        ExtensionFlags::SKMEMINFO | ExtensionFlags::INFO,
+        ExtensionFlags::SKMEMINFO
+            | ExtensionFlags::INFO
+            | ExtensionFlags::TOS
+            | ExtensionFlags::TCLASS,
         |header, payload| {
             // The dump goes on by position: a listener that closed meanwhile
             // makes it tell another one twice.
@@ -72,6 +81,7 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
 
 fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, NetlinkError> {
     let (mut v6_only, mut rcvbuf, mut mptcp) = (false, 0, false);
+    let (mut tos, mut traffic_class) = (0, 0);
     for attribute in attributes(payload, HEADER) {
         let attribute = attribute?;
         match attribute.kind() {
@@ -80,6 +90,8 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
             INET_DIAG_SKMEMINFO => {
                 rcvbuf = parse_u32(attribute.value().get(4..8).unwrap_or_default())?;
             }
+            INET_DIAG_TOS => tos = parse_u8(attribute.value())?,
+            INET_DIAG_TCLASS => traffic_class = parse_u8(attribute.value())?,
             INET_DIAG_ULP_INFO => mptcp = is_mptcp(attribute.value())?,
             _ => {}
         }
@@ -91,6 +103,8 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
         backlog: header.send_queue,
         accept_queue: header.recv_queue,
         rcvbuf,
+        tos,
+        traffic_class,
         mptcp,
         inode: header.inode.into(),
     })
@@ -167,6 +181,8 @@ mod tests {
             backlog: 0,
             accept_queue: 0,
             rcvbuf: 0,
+            tos: 0,
+            traffic_class: 0,
             mptcp: false,
             inode: 1,
         };
