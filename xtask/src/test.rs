@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Test files whose guards send cookies: they run with each engine.
-const COOKIE_TESTS: [&str; 4] = ["bad_wire", "cookie", "stack", "wire"];
+const COOKIE_TESTS: [&str; 5] = ["bad_wire", "cookie", "programs", "stack", "wire"];
 
 /// The workspace without the crates that only build for the BPF target.
 const HOST: [&str; 5] = [
