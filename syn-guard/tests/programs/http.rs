@@ -33,7 +33,7 @@ impl Fetch<'_> {
         for _ in 0..self.runs {
             let output = run(lab
                 .client()
-                .command("curl")
+                .command_within_a_minute("curl")
                 .args([
                     "-q",
                     "--silent",
@@ -73,7 +73,7 @@ fn url(port: u16, server: IpAddr, path: &str) -> String {
 fn big_file(lab: &Lab, port: u16, arguments: &[&str], server: IpAddr) -> Tally {
     let output = run(lab
         .client()
-        .command("curl")
+        .command_within_a_minute("curl")
         .args([
             "-q",
             "--silent",
@@ -94,7 +94,7 @@ fn h2load(lab: &Lab, port: u16, server: IpAddr) -> Tally {
     const CONNECTIONS: u64 = 50;
     let output = run(lab
         .client()
-        .command("h2load")
+        .command_within_a_minute("h2load")
         .args(["--requests", "2000", "--max-concurrent-streams", "10"])
         .args(["--clients", &CONNECTIONS.to_string()])
         .arg(url(port, server, "")));

@@ -12,7 +12,7 @@ const CONNECTIONS: u64 = 400;
 /// Connections that nginx accepted, and errors that wrk counted.
 fn work(lab: &Lab, nginx: &Nginx, close: bool, server: IpAddr) -> Tally {
     let before = nginx.accepted(lab).unwrap();
-    let mut wrk = lab.client().command("wrk");
+    let mut wrk = lab.client().command_within_a_minute("wrk");
     wrk.args(["--threads", "2", "--duration", "2s", "--timeout", "10s"])
         .args(["--connections", &CONNECTIONS.to_string()]);
     if close {

@@ -87,7 +87,7 @@ impl Iperf {
         seconds: u32,
     ) -> Result<Throughput> {
         self.wait_until_listening(lab)?;
-        let mut client = lab.client().command("iperf3");
+        let mut client = lab.client().command_within_a_minute("iperf3");
         client
             .args(["--json", "--client", &server.to_string()])
             .args(["--port", &self.port.to_string()])

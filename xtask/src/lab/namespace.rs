@@ -59,6 +59,14 @@ impl Namespace {
         command
     }
 
+    /// A command that will run inside and is ended after a minute, with status 124: for clients that
+    /// would wait for an answer for ever.
+    pub fn command_within_a_minute(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command("timeout");
+        command.args(["--kill-after=5", "60"]).arg(program);
+        command
+    }
+
     /// Starts a command made by [`Namespace::command`], with its output in files of the lab.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         Child::spawn(command, &self.logs)

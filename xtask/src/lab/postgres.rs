@@ -110,7 +110,8 @@ impl Postgres {
     /// One more connection comes before them all.
     pub fn transactions(&self, lab: &Lab, server: IpAddr, load: Pgbench) -> Result<u64> {
         let mut pgbench = self.pgbench(
-            lab.client().command(self.programs.join("pgbench")),
+            lab.client()
+                .command_within_a_minute(self.programs.join("pgbench")),
             server.to_string(),
         );
         pgbench

@@ -70,7 +70,7 @@ impl Sshd {
     /// A client that logs in as root and runs a command there.
     #[must_use]
     pub fn login(&self, lab: &Lab, server: IpAddr, command: &str) -> Command {
-        let mut client = lab.client().command("ssh");
+        let mut client = lab.client().command_within_a_minute("ssh");
         client
             .args(["-F", "none", "-T", "-a", "-x"])
             .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
