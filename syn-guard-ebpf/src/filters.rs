@@ -102,7 +102,11 @@ pub fn remember_completed(hash: u32) {
     }
 }
 
-/// Whether the handshake of this flow went to the stack within the last two
+/// Jiffies that a batch may take from here to the stack, which a busy machine
+/// interrupts; less than a client waits before it sends again.
+const BATCH_JIFFIES: u32 = 8;
+
+/// Whether the handshake of this flow went to the stack within the last few
 /// jiffies on this CPU.
 #[inline(always)]
 pub fn just_completed(hash: u32) -> bool {
@@ -111,5 +115,5 @@ pub fn just_completed(hash: u32) -> bool {
     };
     // SAFETY: this CPU's own value.
     let cell = unsafe { *cell };
-    (cell >> 32) as u32 == hash && (jiffies() as u32).wrapping_sub(cell as u32) <= 1
+    (cell >> 32) as u32 == hash && (jiffies() as u32).wrapping_sub(cell as u32) <= BATCH_JIFFIES
 }
