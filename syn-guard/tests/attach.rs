@@ -8,29 +8,11 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::SOON;
+use common::{SOON, second_cable};
 use xtask::lab::{
-    CLIENT_MAC, Flags, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_INTERFACE, SERVER_MAC,
-    TcpOptions, fetch,
+    CLIENT_MAC, Flags, Guard, HandMade, HonestClients, Lab, Nginx, Passing, SERVER_INTERFACE,
+    SERVER_MAC, TcpOptions, fetch,
 };
-
-/// A second cable, whose server side takes no native XDP program: its peer has
-/// more TX queues than it has RX queues (`veth_xdp_set`, Linux 6.18).
-fn second_cable(lab: &Lab) {
-    let client = lab.client().name().to_owned();
-    let script = format!(
-        "ip link add sg-second numrxqueues 1 numtxqueues 1 type veth \
-             peer name sg-second netns {client} numrxqueues 4 numtxqueues 4
-         ip addr add 198.18.5.1/24 dev sg-second
-         ip addr add 2001:db8:0:5::1/64 dev sg-second nodad
-         ip link set sg-second up"
-    );
-    lab.server().output("sh", &["-ec", &script]).unwrap();
-    let script = "ip addr add 198.18.5.2/24 dev sg-second
-                  ip addr add 2001:db8:0:5::2/64 dev sg-second nodad
-                  ip link set sg-second up";
-    lab.client().output("sh", &["-ec", script]).unwrap();
-}
 
 fn pages(lab: &Lab, target: SocketAddr, count: usize) {
     for _ in 0..count {
@@ -44,7 +26,8 @@ fn two_interfaces_native_and_generic_give_the_same_results() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
-    second_cable(&lab);
+    second_cable(&lab, 4);
+    let _receives = Passing::attach_to(lab.client(), "sg-second").unwrap();
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--iface", "sg-second", "--mode", "protect"]).unwrap();
     let status = guard.status(&lab).unwrap();

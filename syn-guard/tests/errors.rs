@@ -12,9 +12,10 @@ use std::{
     process::{Command, Output},
 };
 
+use aya::programs::XdpMode;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use xtask::lab::{Guard, Lab, SERVER_INTERFACE, binary};
+use xtask::lab::{Guard, Lab, Passing, SERVER_INTERFACE, binary};
 
 /// `nobody` of Debian and others.
 const NOBODY: &str = "65534";
@@ -199,13 +200,66 @@ fn interfaces_that_cannot_be_guarded() {
             "held by ",
             &pid,
             "nothing was touched",
-            "ip link set dev sg-server xdp off",
+            "in native mode",
+            "ip link set dev sg-server xdpdrv off",
         ],
     );
     let links = lab.server().output("ip", &["-d", "link"]).unwrap();
     assert!(links.contains("prog/xdp"), "the other program was detached");
     drop(floor);
     nothing_is_left(&lab);
+}
+
+#[test]
+fn another_program_is_told_apart_and_left_alone() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    // Held by this process, in the other mode.
+    let held = Passing::attach_in(lab.server(), SERVER_INTERFACE, XdpMode::Skb).unwrap();
+    let line = fails(1, &mut guard(&lab, &run_there(&[])));
+    let pid = format!("pid {})", std::process::id());
+    has(
+        &line,
+        &[
+            "sg-server already runs another XDP program (pass_frags, id ",
+            "in generic mode",
+            "held by ",
+            &pid,
+            "nothing was touched",
+            "ip link set dev sg-server xdpgeneric off",
+        ],
+    );
+    let links = lab.server().output("ip", &["-d", "link"]).unwrap();
+    assert!(links.contains("prog/xdp"), "the other program was detached");
+    drop(held);
+    nothing_is_left(&lab);
+
+    // Held by nobody: what the error says to do helps.
+    for (keyword, mode) in [("xdpdrv", "native"), ("xdpgeneric", "generic")] {
+        Passing::leave(&lab, keyword).unwrap();
+        for xdp_mode in ["auto", "native", "generic"] {
+            let line = fails(1, &mut guard(&lab, &run_there(&["--xdp-mode", xdp_mode])));
+            has(
+                &line,
+                &[
+                    "(pass_frags, id ",
+                    &format!("in {mode} mode)"),
+                    "nothing was touched",
+                ],
+            );
+            let links = lab.server().output("ip", &["-d", "link"]).unwrap();
+            assert!(links.contains("name pass_frags"), "{links}");
+            let (_, rest) = line.split_once('`').unwrap();
+            let (remedy, _) = rest.split_once('`').unwrap();
+            if xdp_mode == "generic" {
+                lab.server().output("sh", &["-ec", remedy]).unwrap();
+            }
+        }
+        let guard = Guard::start(&lab, &[]).unwrap();
+        assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+        nothing_is_left(&lab);
+    }
 }
 
 #[test]

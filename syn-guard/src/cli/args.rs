@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use syn_guard_common::abi::Mode;
 
-use crate::datapath::{EngineChoice, LogLevel};
+use crate::datapath::{EngineChoice, LogLevel, XdpModeChoice};
 use crate::list::ListArgs;
 use crate::status::StatusArgs;
 
@@ -78,6 +78,9 @@ pub(super) struct RunArgs {
     /// Who makes and validates SYN cookies
     #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
     pub(super) engine: EngineChoice,
+    /// Where the XDP program runs
+    #[arg(long, value_enum, default_value_t = XdpModeChoice::Auto)]
+    pub(super) xdp_mode: XdpModeChoice,
     /// Half-open connections at which a service protects [default: half of its listener's backlog]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) max_half_open: Option<u64>,

@@ -102,6 +102,7 @@ fn load(
         &LoadOptions {
             log: args.ebpf_log,
             engine: args.engine,
+            xdp_mode: args.xdp_mode,
         },
     )?;
     if args.ebpf_log != LogLevel::Off {

@@ -127,6 +127,18 @@ impl Interfaces {
         self.attached.retain(|(index, attachment)| {
             let interface = &attachment.interface;
             match presence(*index, index_of(interface)) {
+                Presence::There if datapath.loses_answers(attachment, *index) => {
+                    warn!(
+                        interface,
+                        "the peer of this veth runs no native XDP program any more: attaching anew"
+                    );
+                    datapath.detach(interface);
+                    gone.push(Gone {
+                        name: interface.clone(),
+                        said: None,
+                    });
+                    false
+                }
                 Presence::There => true,
                 Presence::Unknown(error) => {
                     warn!(interface, "is it still there? {}", one_line(&error));
@@ -208,8 +220,7 @@ fn attach(name: &str, datapath: &mut DataPath) -> Result<Attachment, ControllerE
             None => info!(interface = name, mode, "attached"),
             Some(reason) => warn!(
                 interface = name,
-                mode,
-                "attached in generic mode, which is several times slower: native mode: {reason}"
+                mode, "attached in generic mode, which is several times slower: {reason}"
             ),
         }
     }

@@ -4,35 +4,20 @@
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode as Flags};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp};
 
 use super::error::one_line;
 use super::features::Engine;
 use super::load::program;
 use super::object::{TC, XDP};
+use super::xdp_mode::{AttachMode, XdpModeChoice, advice, errno};
 use super::{DataPath, DataPathError};
-use crate::kernel::interfaces::XdpMode;
-use crate::kernel::{bpf_owners, interfaces};
+use crate::kernel::interfaces::{XdpMode, XdpProgram};
+use crate::kernel::{bpf_owners, interfaces, veth};
 
-/// Where the XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMode {
-    /// In the driver.
-    Native,
-    /// In the stack, after the driver made its buffers: several times slower.
-    Generic,
-}
-
-impl AttachMode {
-    /// The word in logs, the CLI and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
+/// Why a veth takes no program in native mode.
+const NO_XDP_AT_PEER: &str = "native mode: the peer of this veth runs no native XDP program, \
+    without which it does not receive what is sent back";
 
 /// The programs on an interface. They stay there when this is dropped.
 #[derive(Debug)]
@@ -77,6 +62,13 @@ impl DataPath {
                 Err(error)
             }
         }
+    }
+
+    /// Whether what the program sends back from an interface is lost by now.
+    #[must_use]
+    pub fn loses_answers(&self, attachment: &Attachment, index: u32) -> bool {
+        // What cannot be read says nothing.
+        attachment.mode == AttachMode::Native && veth::loses_answers(index).unwrap_or(false)
     }
 
     /// The interfaces that programs are attached to, also an earlier
@@ -170,44 +162,81 @@ impl DataPath {
         let name = xdp_pin(interface);
         let earlier = self.pins.link(&name);
         let pins = self.pins.clone();
+        let choice = self.xdp_mode;
         let program: &mut Xdp = program(&mut self.ebpf, XDP)?;
+        let attached = interfaces::xdp_program(index)?;
+        let mode = attached.map(|attached| AttachMode::of(attached.mode));
         if let Some(earlier) = earlier {
-            let swapped = XdpLink::try_from(FdLink::from(earlier))
-                .ok()
-                .and_then(|link| program.attach_to_link(link).ok());
-            pins.unpin(&name);
-            if let Some(id) = swapped {
-                let link = pin_xdp(&pins, program, id, interface, &name)?;
-                let mode = match interfaces::xdp_program(index)? {
-                    Some(attached) if attached.mode == XdpMode::Generic => AttachMode::Generic,
-                    _ => AttachMode::Native,
-                };
-                return Ok((link, mode, None, true));
+            if mode.is_none_or(|mode| choice.allows(mode)) {
+                let swapped = XdpLink::try_from(FdLink::from(earlier))
+                    .ok()
+                    .and_then(|link| program.attach_to_link(link).ok());
+                pins.unpin(&name);
+                if let Some(id) = swapped {
+                    let link = pin_xdp(&pins, program, id, interface, &name)?;
+                    let mode = mode.unwrap_or(AttachMode::Native);
+                    return Ok((link, mode, None, true));
+                }
+            } else {
+                pins.unpin(&name);
+                drop(earlier);
             }
+            wait_until_detached(index)?;
         }
         if let Some(attached) = interfaces::xdp_program(index)? {
-            return Err(busy(interface, attached.id));
+            return Err(busy(interface, attached));
         }
-        let native = match program.attach_to_if_index(index, Flags::Driver) {
-            Ok(id) => {
-                let link = pin_xdp(&pins, program, id, interface, &name)?;
-                return Ok((link, AttachMode::Native, None, false));
+        let mut tried = Vec::new();
+        let mut advised = "";
+        for (mode, flags) in [
+            (AttachMode::Native, Flags::Driver),
+            (AttachMode::Generic, Flags::Skb),
+        ] {
+            if !choice.allows(mode) {
+                continue;
             }
-            Err(error) => attach_reason(&error),
+            if mode == AttachMode::Native && veth::loses_answers(index)? {
+                tried.push(NO_XDP_AT_PEER.to_owned());
+                advised = "; attach one there";
+                continue;
+            }
+            match program.attach_to_if_index(index, flags) {
+                Ok(id) => {
+                    let link = pin_xdp(&pins, program, id, interface, &name)?;
+                    let why_not_native = (!tried.is_empty()).then(|| tried.join("; ") + advised);
+                    return Ok((link, mode, why_not_native, false));
+                }
+                Err(error) => {
+                    tried.push(format!("{} mode: {}", mode.name(), one_line(&error)));
+                    if advised.is_empty() {
+                        advised = advice(errno(&error));
+                    }
+                }
+            }
+        }
+        let otherwise = if choice == XdpModeChoice::Native {
+            "; or `--xdp-mode generic`, which is several times slower"
+        } else {
+            ""
         };
-        match program.attach_to_if_index(index, Flags::Skb) {
-            Ok(id) => {
-                let link = pin_xdp(&pins, program, id, interface, &name)?;
-                Ok((link, AttachMode::Generic, Some(native), false))
-            }
-            Err(error) => Err(DataPathError::Attach {
-                interface: interface.to_owned(),
-                advice: advice(&native).to_owned(),
-                native,
-                generic: attach_reason(&error),
-            }),
-        }
+        Err(DataPathError::Attach {
+            interface: interface.to_owned(),
+            reason: tried.join("; "),
+            advice: format!("{advised}{otherwise}"),
+        })
     }
+}
+
+/// Waits until a link that was just let go is gone: the kernel may do that
+/// later. What is still there then is somebody else's.
+fn wait_until_detached(index: u32) -> Result<(), DataPathError> {
+    for _ in 0..100 {
+        if interfaces::xdp_program(index)?.is_none() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn pin_xdp(
@@ -219,8 +248,7 @@ fn pin_xdp(
 ) -> Result<PinnedLink, DataPathError> {
     let failed = |error: &dyn std::error::Error| DataPathError::Attach {
         interface: interface.to_owned(),
-        native: one_line(error),
-        generic: "not tried".to_owned(),
+        reason: one_line(error),
         advice: String::new(),
     };
     let link = program.take_link(id).map_err(|error| failed(&error))?;
@@ -240,7 +268,8 @@ fn tc_pin(interface: &str) -> String {
     format!("tc-{interface}")
 }
 
-fn busy(interface: &str, id: u32) -> DataPathError {
+fn busy(interface: &str, attached: XdpProgram) -> DataPathError {
+    let id = attached.id;
     let name = aya::programs::loaded_programs()
         .flatten()
         .find(|info| info.id() == id)
@@ -251,22 +280,14 @@ fn busy(interface: &str, id: u32) -> DataPathError {
         .unwrap_or_default();
     DataPathError::InterfaceBusy {
         interface: interface.to_owned(),
-        program: format!("{name}, id {id}"),
+        program: format!("{name}, id {id}, in {} mode", attached.mode),
+        // `xdp off` would only take the mode away that the driver prefers.
+        keyword: match attached.mode {
+            XdpMode::Driver => "xdpdrv",
+            XdpMode::Generic => "xdpgeneric",
+            XdpMode::Hardware => "xdpoffload",
+            XdpMode::Multiple => "xdp",
+        },
         holder,
-    }
-}
-
-fn attach_reason(error: &ProgramError) -> String {
-    one_line(error)
-}
-
-/// What usually helps.
-fn advice(reason: &str) -> &'static str {
-    if reason.contains("os error 28") {
-        "; on veth, the peer must not have more TX queues than this side has RX queues"
-    } else if reason.contains("os error 34") || reason.contains("os error 22") {
-        "; a large MTU or LRO may be in the way: lower the MTU or `ethtool -K IFACE lro off`"
-    } else {
-        ""
     }
 }

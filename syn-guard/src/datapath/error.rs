@@ -73,27 +73,25 @@ pub enum DataPathError {
     Interface(#[from] crate::kernel::interfaces::InterfaceError),
     /// Another program is there.
     #[error(
-        "{interface} already runs another XDP program ({program}{holder}); nothing was touched: stop that program, or `ip link set dev {interface} xdp off` if nothing owns it"
+        "{interface} already runs another XDP program ({program}{holder}); nothing was touched: stop that program, or `ip link set dev {interface} {keyword} off` if nothing owns it"
     )]
     InterfaceBusy {
         /// The interface.
         interface: String,
-        /// Its name and id.
+        /// Its name, id and mode.
         program: String,
+        /// The mode as `ip link` names it.
+        keyword: &'static str,
         /// Who holds it, or nothing.
         holder: String,
     },
     /// The interface takes no XDP program.
-    #[error(
-        "{interface} takes no XDP program: native mode: {native}; generic mode: {generic}{advice}"
-    )]
+    #[error("{interface} takes no XDP program: {reason}{advice}")]
     Attach {
         /// The interface.
         interface: String,
-        /// Why not in the driver.
-        native: String,
-        /// Why not in the stack.
-        generic: String,
+        /// Why not, in each mode that was tried.
+        reason: String,
         /// What to do, or nothing.
         advice: String,
     },

@@ -9,6 +9,7 @@ use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
 use super::pins::{PinDirectory, Takeover};
+use super::xdp_mode::XdpModeChoice;
 use super::{Control, DataPathError, kfunc};
 
 /// How to load.
@@ -18,12 +19,15 @@ pub struct LoadOptions {
     pub log: LogLevel,
     /// Who makes and validates cookies.
     pub engine: EngineChoice,
+    /// Where the XDP program is to run.
+    pub xdp_mode: XdpModeChoice,
 }
 
 /// The loaded programs and their maps.
 pub struct DataPath {
     pub(super) ebpf: Ebpf,
     pub(super) pins: PinDirectory,
+    pub(super) xdp_mode: XdpModeChoice,
     /// The maps.
     pub maps: Maps,
     /// The control program.
@@ -56,6 +60,7 @@ impl DataPath {
             Ok((ebpf, maps, control)) => Ok(Self {
                 ebpf,
                 pins,
+                xdp_mode: options.xdp_mode,
                 maps,
                 control,
                 features,

@@ -12,8 +12,9 @@ mod maps;
 mod object;
 mod pins;
 mod test_run;
+mod xdp_mode;
 
-pub use attach::{AttachMode, Attachment};
+pub use attach::Attachment;
 pub use control::Control;
 pub use error::{DataPathError, one_line};
 pub use features::{Engine, EngineChoice, Features};
@@ -21,3 +22,4 @@ pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};
 pub use maps::{EventReader, Maps, SourceCount};
 pub use pins::{PinDirectory, Takeover, is_bpffs};
+pub use xdp_mode::{AttachMode, XdpModeChoice};

@@ -95,14 +95,40 @@ pub struct Interface {
     pub ethernet: bool,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
+    /// The other end, if it is a veth.
+    pub veth_peer: Option<VethPeer>,
+}
+
+/// The other end of a veth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VethPeer {
+    /// Its index in its own network namespace.
+    pub index: u32,
+    /// The number that this network namespace gives to that one, if it is
+    /// another.
+    pub namespace: Option<i32>,
 }
 
 /// All interfaces of this network namespace.
 pub fn interfaces() -> Result<Vec<Interface>, InterfaceError> {
+    dump(&[0; HEADER])
+}
+
+/// All interfaces of another network namespace, by its number here.
+pub(super) fn interfaces_of(namespace: i32) -> Result<Vec<Interface>, InterfaceError> {
+    let mut request = vec![0; HEADER];
+    // struct nlattr: length and kind, then the value.
+    request.extend(8_u16.to_ne_bytes());
+    request.extend(libc::IFLA_TARGET_NETNSID.to_ne_bytes());
+    request.extend(namespace.to_ne_bytes());
+    dump(&request)
+}
+
+fn dump(request: &[u8]) -> Result<Vec<Interface>, InterfaceError> {
     Ok(collect(
         PROTOCOL,
         libc::RTM_GETLINK,
-        &[0; HEADER],
+        request,
         |kind, payload| {
             (kind == libc::RTM_NEWLINK)
                 .then(|| interface(payload))
@@ -161,7 +187,9 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
                 .any(|ethernet| ethernet.to_ne_bytes() == kind)
         ),
         xdp: None,
+        veth_peer: None,
     };
+    let (mut veth, mut peer, mut namespace) = (false, None, None);
     for attribute in attributes(payload, HEADER) {
         let attribute = attribute?;
         let value = attribute.value();
@@ -173,10 +201,27 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
             libc::IFLA_MTU => read.mtu = parse_u32(value)?,
             libc::IFLA_ADDRESS => read.mac = value.try_into().ok(),
             libc::IFLA_XDP => read.xdp = xdp(value)?,
+            libc::IFLA_LINK => peer = Some(parse_u32(value)?),
+            libc::IFLA_LINK_NETNSID => namespace = Some(parse_u32(value)?.cast_signed()),
+            libc::IFLA_LINKINFO => veth = is_veth(value)?,
             _ => {}
         }
     }
+    read.veth_peer = peer
+        .filter(|_| veth)
+        .map(|index| VethPeer { index, namespace });
     Ok(read)
+}
+
+/// Whether the nested attributes of `IFLA_LINKINFO` say so.
+fn is_veth(nested: &[u8]) -> Result<bool, NetlinkError> {
+    for attribute in NlasIterator::new(nested) {
+        let attribute = attribute?;
+        if attribute.kind() == libc::IFLA_INFO_KIND {
+            return Ok(attribute.value().starts_with(b"veth"));
+        }
+    }
+    Ok(false)
 }
 
 /// The nested attributes of `IFLA_XDP`.

@@ -17,5 +17,6 @@ pub mod socket_options;
 pub mod sysctl;
 pub mod tcp_ext;
 pub mod tcp_settings;
+pub mod veth;
 
 pub use tcp_settings::TcpSettings;

@@ -120,3 +120,24 @@ pub fn verdict(guard: &Guard, lab: &Lab, reason: &str) -> u64 {
 pub fn kernel_engine(guard: &Guard, lab: &Lab) -> bool {
     guard.status(lab).unwrap()["engine"] == "kernel"
 }
+
+/// A second cable between the two hosts, that nobody attached anything to:
+/// `sg-second` on both, 198.18.5.1 and 2001:db8:0:5::1 the server's addresses.
+/// With more than one queue at the client the server's side takes no native XDP
+/// program (`veth_xdp_set`, Linux 6.18).
+pub fn second_cable(lab: &Lab, client_queues: u8) {
+    let client = lab.client().name().to_owned();
+    let script = format!(
+        "ip link add sg-second numrxqueues 1 numtxqueues 1 type veth \
+             peer name sg-second netns {client} \
+             numrxqueues {client_queues} numtxqueues {client_queues}
+         ip addr add 198.18.5.1/24 dev sg-second
+         ip addr add 2001:db8:0:5::1/64 dev sg-second nodad
+         ip link set sg-second up"
+    );
+    lab.server().output("sh", &["-ec", &script]).unwrap();
+    let script = "ip addr add 198.18.5.2/24 dev sg-second
+                  ip addr add 2001:db8:0:5::2/64 dev sg-second nodad
+                  ip link set sg-second up";
+    lab.client().output("sh", &["-ec", script]).unwrap();
+}

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use syn_guard::datapath::{DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory};
+use syn_guard::datapath::{
+    DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory, XdpModeChoice,
+};
 use syn_guard_common::abi::{
     Action, CookieKeys, Listener, ListenerKey, Mode, Reason, RouteKey, ServiceConfig, State, mac,
 };
@@ -110,6 +112,7 @@ impl Rig {
         let options = LoadOptions {
             log: LogLevel::Off,
             engine: choice(engine),
+            xdp_mode: XdpModeChoice::Auto,
         };
         let datapath = DataPath::load(pins, &options).unwrap();
         let mut probe = Vec::new();

@@ -48,7 +48,7 @@ pub fn pass_frags(_ctx: XdpContext) -> u32 {
 }
 
 /// Counts and drops what is addressed to spoofed sources.
-#[xdp]
+#[xdp(frags)]
 pub fn answers(ctx: XdpContext) -> u32 {
     answers::count(&ctx).unwrap_or(xdp_action::XDP_PASS)
 }

@@ -1,6 +1,7 @@
 //! Programs in a guard's place that guards are compared with.
 
 use std::{
+    ffi::OsStr,
     thread,
     time::{Duration, Instant},
 };
@@ -9,9 +10,10 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
+    programs::XdpMode,
 };
 
-use super::{Namespace, SERVER_INTERFACE, object};
+use super::{Lab, Namespace, SERVER_INTERFACE, object};
 
 /// An XDP program in a guard's place that swaps MACs, addresses and ports of spoofed TCP frames and
 /// sends them back; all else passes. Dropping it detaches it.
@@ -45,7 +47,7 @@ impl Floor {
     }
 }
 
-/// An XDP program in a guard's place that passes everything: what it costs that there is one.
+/// An XDP program that passes everything. In a guard's place: what it costs that there is one.
 /// Dropping it detaches it.
 pub struct Passing {
     _ebpf: Ebpf,
@@ -53,8 +55,33 @@ pub struct Passing {
 
 impl Passing {
     pub(super) fn attach(server: &Namespace) -> Result<Self> {
+        Self::attach_to(server, SERVER_INTERFACE)
+    }
+
+    /// Attaches it to any interface of a namespace. The peer of a veth receives what native XDP
+    /// programs send back only while it runs one itself.
+    pub fn attach_to(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::attach_in(namespace, interface, XdpMode::Driver)
+    }
+
+    /// Attaches it in some mode.
+    pub fn attach_in(namespace: &Namespace, interface: &str, mode: XdpMode) -> Result<Self> {
         let mut ebpf = object::open()?;
-        object::attach(&mut ebpf, "pass_frags", server, SERVER_INTERFACE)?;
+        object::attach_in(&mut ebpf, "pass_frags", namespace, interface, mode)?;
         Ok(Self { _ebpf: ebpf })
+    }
+
+    /// Leaves it on the server's interface with nobody who holds it, as `ip link` does; `keyword`
+    /// is the mode as `ip link` names it.
+    pub fn leave(lab: &Lab, keyword: &str) -> Result<()> {
+        let mut ebpf = object::open()?;
+        let pin = lab.bpf_dir().join("left");
+        object::load(&mut ebpf, "pass_frags")?.pin(&pin)?;
+        let words = ["link", "set", "dev", SERVER_INTERFACE, keyword, "pinned"];
+        let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+        words.push(pin.as_os_str());
+        let attached = lab.server().output("ip", &words);
+        std::fs::remove_file(&pin).context("removing the pin")?;
+        attached.map(drop)
     }
 }

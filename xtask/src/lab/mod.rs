@@ -32,6 +32,7 @@ mod lock;
 mod namespace;
 mod nginx;
 mod object;
+mod offload;
 mod packet_socket;
 mod patience;
 mod postgres;
@@ -66,6 +67,7 @@ pub use self::{
     iperf::{Direction, Iperf, Throughput},
     namespace::Namespace,
     nginx::{Nginx, NginxSetup, PAGE},
+    offload::Offload,
     patience::{patience, patiently},
     postgres::{Pgbench, Postgres},
     segment::{Flags, Segment, TcpOptions},

@@ -52,9 +52,20 @@ pub(super) fn attach(
     namespace: &Namespace,
     interface: &str,
 ) -> Result<()> {
+    attach_in(ebpf, name, namespace, interface, XdpMode::Driver)
+}
+
+/// Loads a program and attaches it to an interface of a namespace.
+pub(super) fn attach_in(
+    ebpf: &mut Ebpf,
+    name: &str,
+    namespace: &Namespace,
+    interface: &str,
+    mode: XdpMode,
+) -> Result<()> {
     let program = load(ebpf, name)?;
     namespace
-        .run(|| program.attach(interface, XdpMode::Driver))?
+        .run(|| program.attach(interface, mode))?
         .with_context(|| format!("attaching {name} to {interface}"))?;
     Ok(())
 }

@@ -3,14 +3,13 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
-    os::fd::AsRawFd as _,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6, CLIENT_MAC, Namespace, SERVER_INTERFACE,
+    CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6, CLIENT_MAC, Namespace, Offload, SERVER_INTERFACE,
     SERVER_IPV4, SERVER_IPV6, SERVER_MAC,
     cleaner::Cleaner,
     wire::{WIRE_TO_CLIENT, WIRE_TO_SERVER},
@@ -102,9 +101,7 @@ pub(super) fn tune(server: &Namespace, client: &Namespace) -> Result<()> {
     // Binding any of the local prefix needs no more than the route with IPv4, this with IPv6.
     client.set_sysctl("net.ipv6.ip_nonlocal_bind", "1")?;
     // Redirected frames reach a veth only where it runs NAPI.
-    server
-        .run(|| set_offload(SERVER_INTERFACE, Offload::Gro, true))?
-        .context("turning on GRO at the server")
+    server.set_offload(SERVER_INTERFACE, Offload::Gro, true)
 }
 
 /// Offloads of both sides of a [`Wire`](super::Wire): packet sockets get whole checksums and frames
@@ -112,9 +109,7 @@ pub(super) fn tune(server: &Namespace, client: &Namespace) -> Result<()> {
 pub(super) fn tune_for_wire(server: &Namespace, client: &Namespace) -> Result<()> {
     for (namespace, interface) in [(server, SERVER_INTERFACE), (client, CLIENT_INTERFACE)] {
         for offload in [Offload::TxChecksum, Offload::Tso, Offload::Gso] {
-            namespace
-                .run(|| set_offload(interface, offload, false))?
-                .with_context(|| format!("turning off {offload:?} at {interface}"))?;
+            namespace.set_offload(interface, offload, false)?;
         }
     }
     Ok(())
@@ -181,43 +176,6 @@ fn batch(namespace: Option<&str>, lines: &str) -> Result<()> {
             "ip -batch failed: {}\n{lines}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-    }
-    Ok(())
-}
-
-/// An offload of an interface, numbered as in linux/ethtool.h.
-#[derive(Clone, Copy, Debug)]
-#[repr(u32)]
-enum Offload {
-    TxChecksum = 0x17,
-    Tso = 0x1f,
-    Gso = 0x24,
-    Gro = 0x2c,
-}
-
-/// `ethtool -K <interface> <offload> on|off`, in the calling thread's namespace.
-fn set_offload(interface: &str, offload: Offload, on: bool) -> Result<()> {
-    #[repr(C)]
-    struct EthtoolValue {
-        command: u32,
-        data: u32,
-    }
-
-    let mut value = EthtoolValue {
-        command: offload as u32,
-        data: on.into(),
-    };
-    // SAFETY: all zeroes is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(15)) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-    // SAFETY: the request is as SIOCETHTOOL wants it, and it and its value outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if result != 0 {
-        return Err(std::io::Error::last_os_error().into());
     }
     Ok(())
 }
