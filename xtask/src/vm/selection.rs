@@ -39,6 +39,11 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "errors", Nothing),
     file("syn-guard", "flood", All(FAST)),
     file("syn-guard", "half_open", Nothing),
+    file(
+        "syn-guard",
+        "interfaces",
+        All("counts cookies that the guard validates, and makes bridges"),
+    ),
     file("syn-guard", "lifecycle", Nothing),
     file(
         "syn-guard",
