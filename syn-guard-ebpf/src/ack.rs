@@ -1,6 +1,8 @@
 //! What XDP passed, before the stack sees it: the ACK that carries a cookie
 //! becomes a connection.
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
@@ -15,7 +17,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{clock, count, filters, kernel_cookie, listeners};
+use crate::{accept_queue, clock, count, filters, kernel_cookie, listeners};
 
 /// `EINVAL` of the kernel.
 const EINVAL: i32 = 22;
@@ -77,7 +79,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let sequence = tcp.sequence.wrapping_sub(1);
     match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
         Some(terms) => complete(context, &service, listener, &flow, hash, &terms, &options),
-        None => without_cookie(context, &packet, &headers, &service, &flow, hash),
+        None => without_cookie(context, &packet, &headers, &service, listener, &flow, hash),
     }
 }
 
@@ -109,14 +111,6 @@ fn complete(
 ) -> Option<Reason> {
     // SAFETY: a map value.
     let (flags, full_until) = unsafe { ((*listener).flags, (*listener).full_until_ns) };
-    // Packets come to this program in batches, before the stack has seen any
-    // of them: the first data stands right behind the ACK. Were it handed over
-    // as another handshake, the stack would drop it. Where the accept queue is
-    // full the ACK came to nothing, and dropping is right: passed on, the data
-    // would be answered with RST.
-    if filters::just_completed(hash) && (full_until == 0 || clock::now_ns() >= full_until) {
-        return None;
-    }
     let socket = Socket::find(context.as_ptr(), flow)?;
     if !socket.is_listener() {
         // The connection is there already: its first ACKs still fit.
@@ -125,7 +119,7 @@ fn complete(
     }
     // SAFETY: a socket that is not yet given back.
     let full = unsafe { bpf_skc_to_tcp_sock(socket.as_ptr()) };
-    if full.is_null() {
+    if full.is_null() || is_behind_its_handshake(hash, full.cast(), full_until) {
         socket.release();
         return None;
     }
@@ -157,6 +151,22 @@ fn complete(
     Some(Reason::CookieFailed)
 }
 
+/// Whether a packet stands right behind its handshake's ACK, which the stack
+/// has not seen yet: packets come to this program in batches. Such a packet
+/// passes; as another handshake the stack would drop it. But where the accept
+/// queue is full the ACK comes to nothing, and the stack would answer RST.
+#[inline(always)]
+fn is_behind_its_handshake(hash: u32, listener: *const c_void, full_until: u64) -> bool {
+    if !filters::just_completed(hash) {
+        return false;
+    }
+    // SAFETY: by the callers, a listener that is not yet given back.
+    match unsafe { accept_queue::may_be_full(listener) } {
+        Some(full) => !full,
+        None => full_until == 0 || clock::now_ns() >= full_until,
+    }
+}
+
 /// An ACK without a valid cookie. Where there is no connection for it, either
 /// it is forged or it has overtaken the handshake's ACK: it will be sent again,
 /// while the stack would reset the connection. Cookies of the kernel's own are
@@ -167,16 +177,28 @@ fn without_cookie(
     packet: &Packet<'_>,
     headers: &Headers,
     service: &Service,
+    listener: *const Listener,
     flow: &Flow,
     hash: u32,
 ) -> Option<Reason> {
-    if service.state() != State::Protecting || filters::just_completed(hash) {
+    if service.state() != State::Protecting {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;
     if !socket.is_listener() {
         socket.release();
         filters::mark_established(hash);
+        return None;
+    }
+    // SAFETY: a map value, and a socket that is not yet given back.
+    let (full_until, full) = unsafe {
+        (
+            (*listener).full_until_ns,
+            bpf_skc_to_tcp_sock(socket.as_ptr()),
+        )
+    };
+    if full.is_null() || is_behind_its_handshake(hash, full.cast(), full_until) {
+        socket.release();
         return None;
     }
     let kernels = kernel_cookie::check(&socket, packet, headers);

@@ -6,7 +6,9 @@ use syn_guard_common::abi::{
 };
 
 use crate::clock::jiffies;
-use crate::maps::{CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED};
+use crate::maps::{
+    COMPLETED_LATELY, CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED,
+};
 use crate::state;
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
@@ -99,6 +101,33 @@ pub fn remember_completed(hash: u32) {
     if let Some(cell) = JUST_COMPLETED.get_ptr_mut(hash & (JUST_COMPLETED_CELLS - 1)) {
         // SAFETY: this CPU's own value.
         unsafe { *cell = (u64::from(hash) << 32) | (jiffies() & 0xffff_ffff) }
+    }
+    if let Some(lately) = COMPLETED_LATELY.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value.
+        let [tick, before, now] = unsafe { &mut *lately };
+        match (jiffies() as u32).wrapping_sub(*tick) {
+            0 => *now = now.wrapping_add(1),
+            passed => {
+                *before = if passed == 1 { *now } else { 0 };
+                *now = 1;
+                *tick = jiffies() as u32;
+            }
+        }
+    }
+}
+
+/// Handshakes that went to the stack within the last two jiffies on this CPU.
+#[inline(always)]
+pub fn completed_lately() -> u32 {
+    let Some(lately) = COMPLETED_LATELY.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own value.
+    let [tick, before, now] = unsafe { *lately };
+    match (jiffies() as u32).wrapping_sub(tick) {
+        0 => before.wrapping_add(now),
+        1 => now,
+        _ => 0,
     }
 }
 

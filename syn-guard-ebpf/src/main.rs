@@ -16,6 +16,7 @@
 )]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
+mod accept_queue;
 mod ack;
 mod clock;
 mod control;

@@ -85,6 +85,11 @@ pub static TRACK_BUDGETS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static JUST_COMPLETED: PerCpuArray<u64> = PerCpuArray::pinned(JUST_COMPLETED_CELLS, 0);
 
+/// Handshakes handed to the stack by this CPU: a jiffy, how many in the one
+/// before it, how many in it.
+#[map]
+pub static COMPLETED_LATELY: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
+
 /// Changes of state.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);

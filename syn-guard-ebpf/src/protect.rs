@@ -19,6 +19,9 @@ use crate::{clock, count, engine, filters, kernel_cookie, listeners};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u64 = 8;
+/// For how long an accept queue that was found full counts as full: until the
+/// controller, which looks every 100 ms, has looked.
+const FULL_NS: u64 = 150_000_000;
 
 /// Answers a SYN, or says why the stack gets it.
 #[inline(always)]
@@ -98,6 +101,13 @@ fn look_up_now_and_then(
             if gone != now_gone {
                 addr_of_mut!((*listener).gone).write_volatile(now_gone);
             }
+        }
+        if known == Known::FullListener {
+            // SAFETY: as above.
+            unsafe {
+                addr_of_mut!((*listener).full_until_ns).write_volatile(clock::now_ns() + FULL_NS);
+            }
+            return Some(Reason::AcceptQueueFull);
         }
         if now_gone != 0 {
             debug!(context, "no listener on port {}", flow.local_port);

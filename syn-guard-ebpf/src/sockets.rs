@@ -3,8 +3,10 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
+use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock};
 use syn_guard_common::flow::Flow;
+
+use crate::accept_queue;
 
 /// `TCP_LISTEN` of the kernel.
 const LISTEN: u32 = 10;
@@ -20,6 +22,8 @@ pub enum Known {
     Nothing,
     /// A listener.
     Listener,
+    /// A listener whose accept queue is full.
+    FullListener,
     /// A connection in whatever state, TIME_WAIT and SYN_RECV among them.
     Connection,
 }
@@ -51,6 +55,16 @@ impl Socket {
         unsafe { (*self.0).state == LISTEN }
     }
 
+    /// Whether the accept queue of a listener is full.
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        // SAFETY: not null, and not yet given back.
+        unsafe {
+            let full = bpf_skc_to_tcp_sock(self.as_ptr());
+            !full.is_null() && accept_queue::is_full(full.cast())
+        }
+    }
+
     /// The kernel's pointer.
     #[inline(always)]
     pub fn as_ptr(&self) -> *mut c_void {
@@ -71,10 +85,12 @@ pub fn known(context: *mut c_void, flow: &Flow) -> Known {
     let Some(socket) = Socket::find(context, flow) else {
         return Known::Nothing;
     };
-    let known = if socket.is_listener() {
-        Known::Listener
-    } else {
+    let known = if !socket.is_listener() {
         Known::Connection
+    } else if socket.is_full() {
+        Known::FullListener
+    } else {
+        Known::Listener
     };
     socket.release();
     known

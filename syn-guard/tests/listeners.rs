@@ -263,6 +263,69 @@ fn four_listeners_of_one_port_all_get_connections() {
     assert!(guard.stop_at_once().unwrap().success());
 }
 
+/// A client that connects, asks and waits, on a thread of its own.
+fn asks(lab: &Lab, target: SocketAddr) -> JoinHandle<anyhow::Result<String>> {
+    lab.client().start(move || {
+        let mut stream = TcpStream::connect_timeout(&target, 2 * PATIENCE)?;
+        stream.set_read_timeout(Some(2 * PATIENCE))?;
+        stream.write_all(REQUEST)?;
+        let mut name = String::new();
+        stream.read_to_string(&mut name)?;
+        Ok(name)
+    })
+}
+
+#[test]
+fn a_full_accept_queue_makes_clients_wait() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let small = How {
+        backlog: 3,
+        ..How::default()
+    };
+    for guarded in [false, true] {
+        for target in targets() {
+            let listener = listen(&lab, &small);
+            let guard = guarded.then(|| Guard::start(&lab, &PROTECT).unwrap());
+            // Nobody accepts: four get into the queue, the others find it full,
+            // some before the guard can know.
+            let mut clients: Vec<_> = (0..8).map(|_| asks(&lab, target)).collect();
+            for _ in 0..22 {
+                std::thread::sleep(Duration::from_millis(20));
+                clients.push(asks(&lab, target));
+            }
+            std::thread::sleep(Duration::from_millis(1500));
+            if let Some(guard) = &guard {
+                assert!(verdict(guard, &lab, "accept_queue_full") >= 10);
+            }
+            let early = clients.iter().filter(|client| client.is_finished()).count();
+            assert_eq!(early, 0, "nobody accepted them");
+            let begun = Instant::now();
+            let server = Server::start(listener, "at last");
+            let tried = clients.len();
+            let answers: Vec<_> = clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect();
+            let failed: Vec<_> = answers
+                .iter()
+                .filter(|answer| answer.as_ref().ok().is_none_or(|name| name != "at last"))
+                .collect();
+            println!(
+                "guard: {guarded}, {target}: {tried} tried, {} failed, {:?} after there was room",
+                failed.len(),
+                begun.elapsed()
+            );
+            assert!(failed.is_empty(), "guard: {guarded}: {failed:?}");
+            drop(server);
+            if let Some(guard) = guard {
+                assert!(guard.stop_at_once().unwrap().success());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_listener_of_one_address_is_no_listener_of_another() {
     let Some(lab) = Lab::for_test().unwrap() else {

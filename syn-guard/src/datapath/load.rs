@@ -4,7 +4,8 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::one_line;
-use super::features::{Engine, EngineChoice, Features};
+use super::features::{BTF_PATH, Engine, EngineChoice, Features};
+use super::fields::AcceptQueue;
 use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
@@ -85,11 +86,17 @@ impl DataPath {
         let btf = Btf::from_sys_fs().map_err(|_| DataPathError::NoBtf)?;
         let level = options.log.as_u8();
         let engine = features.engine.kind() as u32;
+        let fields = std::fs::read(BTF_PATH)
+            .ok()
+            .and_then(|btf| AcceptQueue::find(&btf))
+            .unwrap_or_default();
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .default_map_pin_directory(pins.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
+            .override_global("SK_ACK_BACKLOG", &fields.queued, true)
+            .override_global("SK_MAX_ACK_BACKLOG", &fields.most, true)
             .load(object)
             .map_err(|error| match permission(&error) {
                 true => DataPathError::NotPermitted,

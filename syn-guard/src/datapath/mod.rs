@@ -5,6 +5,7 @@ mod attach;
 mod control;
 mod error;
 mod features;
+mod fields;
 mod kfunc;
 mod load;
 mod log;
