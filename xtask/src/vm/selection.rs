@@ -68,6 +68,7 @@ pub(super) const FILES: &[TestFile] = &[
         All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
     ),
     file("syn-guard", "stack", Nothing),
+    file("syn-guard", "virtio", Nothing),
     file("syn-guard", "wire", Nothing),
     file("xtask", "lab", Nothing),
 ];
