@@ -84,7 +84,7 @@ fn is_attached(lab: &Lab) -> bool {
 }
 
 /// `tcp_syncookies` while a guard protects that found 0.
-fn syncookies(lab: &Lab) -> &'static str {
+fn protecting_syncookies(lab: &Lab) -> &'static str {
     if kernel_engine(lab) { "2" } else { "1" }
 }
 
@@ -155,7 +155,10 @@ fn a_signal_ends_it_without_a_trace() {
         assert!(is_attached(&lab));
         let journal = lab.guard_state().join("undo.json");
         if syncookies == "0" {
-            assert_eq!(lab.server().sysctl(SYNCOOKIES).unwrap(), syncookies(&lab));
+            assert_eq!(
+                lab.server().sysctl(SYNCOOKIES).unwrap(),
+                protecting_syncookies(&lab)
+            );
             let journal = fs::read_to_string(&journal).unwrap();
             assert!(journal.contains(SYNCOOKIES), "{journal}");
         } else if !kernel_engine(&lab) {
@@ -234,7 +237,10 @@ fn a_killed_guard_goes_on_protecting_and_is_taken_over() {
     ] {
         assert!(log.contains(line), "no {line:?}: {log}");
     }
-    assert_eq!(lab.server().sysctl(SYNCOOKIES).unwrap(), syncookies(&lab));
+    assert_eq!(
+        lab.server().sysctl(SYNCOOKIES).unwrap(),
+        protecting_syncookies(&lab)
+    );
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
     nothing_is_left(&lab, &before);
     flood.stop().unwrap();
@@ -424,7 +430,10 @@ fn a_start_that_fails_at_once_leaves_a_killed_guards_protection() {
     assert_eq!(output.status.code(), Some(1));
     assert!(is_attached(&lab));
     all_served(&honest(nginx.ipv4(), 1).run(&lab).unwrap());
-    assert_eq!(lab.server().sysctl(SYNCOOKIES).unwrap(), syncookies(&lab));
+    assert_eq!(
+        lab.server().sysctl(SYNCOOKIES).unwrap(),
+        protecting_syncookies(&lab)
+    );
     let source = Some(SocketAddr::new(honest_ipv4(60_000), 0));
     fetch(lab.client(), source, nginx.ipv4(), "/").unwrap();
     lab.syn_guard_output(&["detach"]).unwrap();
@@ -473,7 +482,10 @@ fn a_start_that_fails_half_way_leaves_a_killed_guards_protection() {
     assert!(is_attached(&lab));
     assert!(!is_in_tcx(&lab, "aa-first"));
     assert_eq!(journal(), written);
-    assert_eq!(lab.server().sysctl(SYNCOOKIES).unwrap(), syncookies(&lab));
+    assert_eq!(
+        lab.server().sysctl(SYNCOOKIES).unwrap(),
+        protecting_syncookies(&lab)
+    );
     assert!(other.stop(SOON).unwrap().success());
 
     // It protects as before, not as the start that failed would have it.

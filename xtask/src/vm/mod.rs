@@ -37,7 +37,9 @@ pub const KERNELS: [&str; 1] = ["6.1"];
 /// How long the machine may run.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// This system's programs that the tests run.
-const PROGRAMS: [&str; 7] = ["ip", "netstat", "nginx", "setpriv", "sh", "ss", "tc"];
+const PROGRAMS: [&str; 9] = [
+    "chrt", "ip", "netstat", "nginx", "setpriv", "sh", "ss", "taskset", "tc",
+];
 /// Kernel modules.
 const MODULES: [&str; 5] = ["tcp_diag", "tun", "veth", "virtio_net", "virtio_pci"];
 /// How much longer everything takes there; see `xtask::lab::patience`.
@@ -54,7 +56,7 @@ pub fn run(tools: &Tools, paths: &Paths, series: &str, args: &[String]) -> Resul
     );
     let kernel = Kernel::provide(series, paths)?;
     let built = build::run(tools, paths, true)?;
-    let binaries = chosen(collect::run(paths, &built, args)?);
+    let binaries = collect::run(paths, &built, args)?;
     ensure!(!binaries.is_empty(), "no test to run on Linux {series}");
     let dir = paths.target.join("vm");
     let initrd = dir.join("initrd");
@@ -86,27 +88,18 @@ pub fn run(tools: &Tools, paths: &Paths, series: &str, args: &[String]) -> Resul
     );
 }
 
-/// Without the files that do not run there.
-fn chosen(binaries: Vec<Binary>) -> Vec<Binary> {
-    let runs = |binary: &Binary| {
-        !matches!(
-            selection::find(binary.name()).map(|file| &file.left_out),
-            Some(LeftOut::All(_))
-        )
-    };
-    binaries.into_iter().filter(runs).collect()
-}
-
-/// What was left out of the files that ran, or of all where none was named, and why.
+/// What was left out, and why.
 fn say_left_out(binaries: &[Binary]) {
-    let ran = |name: &str| binaries.iter().any(|binary| binary.name() == name);
     for file in FILES {
-        if let LeftOut::All(reason) = file.left_out {
-            println!("xtask: left out: {}: {reason}", file.name);
-        } else if ran(file.name) {
-            for (test, reason) in file.skipped() {
-                println!("xtask: left out: {}: {test}: {reason}", file.name);
+        let ran = binaries.iter().any(|binary| binary.name() == file.name);
+        match file.left_out {
+            LeftOut::All(reason) if !ran => println!("xtask: left out: {}: {reason}", file.name),
+            LeftOut::Some(tests) if ran => {
+                for (test, reason) in tests {
+                    println!("xtask: left out: {}: {test}: {reason}", file.name);
+                }
             }
+            _ => {}
         }
     }
 }

@@ -33,7 +33,7 @@ const FAST: &str = "measures what a real processor does, not an emulated one";
 /// All files of tests that need a kernel, for Linux 6.1.
 pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "attach", Nothing),
-    file("syn-guard", "bad_wire", Nothing),
+    file("syn-guard", "bad_wire", All("takes minutes there")),
     file("syn-guard", "cookie", Nothing),
     file(
         "syn-guard",
@@ -87,15 +87,7 @@ pub(super) const FILES: &[TestFile] = &[
             "tshark is not in the machine",
         )]),
     ),
-    file(
-        "xtask",
-        "lab",
-        Some(&[
-            ("a_flood_keeps_its_rate_and_starves_a_bare_server", FAST),
-            ("few_sources_are_few", FAST),
-            ("the_floor_sends_back_what_comes", FAST),
-        ]),
-    ),
+    file("xtask", "lab", All("tests the lab, not the guard")),
 ];
 
 /// The file of that name.
