@@ -71,13 +71,14 @@ pub(super) const FILES: &[TestFile] = &[
             "needs no kernel",
         )]),
     ),
-    file("syn-guard", "model", Nothing),
+    file("syn-guard", "open_connections", Nothing),
     file(
         "syn-guard",
         "programs",
         All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
     ),
     file("syn-guard", "stack", Nothing),
+    file("syn-guard", "syn_ack", Nothing),
     file("syn-guard", "virtio", Nothing),
     file(
         "syn-guard",
