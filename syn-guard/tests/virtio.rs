@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use common::validated;
 use xtask::lab::{Guard, Lab, Namespace, Nginx, PAGE, fetch};
 
-/// Two names, with a space between them.
+/// Their names, with spaces between them: two that are joined, and one whose receive offloads are on
+/// and stay so.
 const CARDS: &str = "SYN_GUARD_LAB_CARDS";
 /// Pages of each family.
 const PAGES: u64 = 10;
@@ -31,13 +32,28 @@ fn give(card: &str, to: &Namespace, ipv4: &str, ipv6: &str) {
     to.output("sh", &["-ec", &script]).unwrap();
 }
 
+/// The mode in which a guard attached to a card, and the line that says why not in another.
+fn mode(guard: &Guard, lab: &Lab, card: &str) -> (String, Option<String>) {
+    let status = guard.status(lab).unwrap();
+    let interfaces = status["interfaces"].as_array().unwrap();
+    let found = interfaces.iter().find(|it| it["name"] == card).unwrap();
+    let log = guard.log().unwrap();
+    let line = log.lines().find(|line| line.contains("generic mode"));
+    let mode = found["mode"].as_str().unwrap().to_owned();
+    println!("{card}: {mode}: {}", line.unwrap_or("attached"));
+    (mode, line.map(str::to_owned))
+}
+
 #[test]
 fn virtio_net_runs_native_or_else_generic_with_the_reason() {
     let Ok(cards) = std::env::var(CARDS) else {
-        eprintln!("skipped: {CARDS} names no two cards of a virtual machine");
+        eprintln!("skipped: {CARDS} names no cards of a virtual machine");
         return;
     };
-    let (ours, peers) = cards.split_once(' ').unwrap();
+    let cards: Vec<_> = cards.split(' ').collect();
+    let [ours, peers, ..] = cards[..] else {
+        panic!("{cards:?}");
+    };
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
@@ -51,27 +67,22 @@ fn virtio_net_runs_native_or_else_generic_with_the_reason() {
     });
 
     // A frame must fit into a page for native XDP (`virtnet_xdp_set`).
-    for (mtu, mode) in [("1500", "native"), ("9000", "generic")] {
+    for (mtu, expected) in [("1500", "native"), ("9000", "generic")] {
         lab.server()
             .output("ip", &["link", "set", ours, "mtu", mtu])
             .unwrap();
         let guard = Guard::start(&lab, &["--iface", ours, "--mode", "protect"]).unwrap();
-        let status = guard.status(&lab).unwrap();
-        let interfaces = status["interfaces"].as_array().unwrap();
-        let card = interfaces
-            .iter()
-            .find(|interface| interface["name"] == ours)
-            .unwrap();
-        assert_eq!(card["mode"], mode, "MTU {mtu}: {}", guard.log().unwrap());
-        let log = guard.log().unwrap();
-        let line = log.lines().find(|line| line.contains("generic mode"));
-        println!("MTU {mtu}: {}", line.unwrap_or("attached in native mode"));
-        assert_eq!(line.is_some(), mode == "generic", "{log}");
-        if let Some(line) = line {
-            assert!(
-                line.contains("os error 22") && line.contains("MTU"),
-                "{line}"
-            );
+        let (mode, why) = mode(&guard, &lab, ours);
+        assert_eq!(mode, expected, "MTU {mtu}: {}", guard.log().unwrap());
+        match (mode.as_str(), why) {
+            ("native", None) => {}
+            ("generic", Some(line)) => {
+                assert!(
+                    line.contains("os error 22") && line.contains("MTU"),
+                    "{line}"
+                );
+            }
+            other => panic!("{other:?}"),
         }
         for target in targets {
             for _ in 0..PAGES {
@@ -82,4 +93,19 @@ fn virtio_net_runs_native_or_else_generic_with_the_reason() {
         assert_eq!(validated(&guard, &lab), 2 * PAGES, "{mode}");
         assert!(guard.stop_at_once().unwrap().success());
     }
+
+    let Some(offloading) = cards.get(2) else {
+        println!("no card whose receive offloads stay on: only root's machine has one");
+        return;
+    };
+    give(offloading, lab.server(), "198.18.7.1", "2001:db8:0:7::1");
+    let guard = Guard::start(&lab, &["--iface", offloading]).unwrap();
+    let (mode, why) = mode(&guard, &lab, offloading);
+    let why = why.unwrap_or_default();
+    assert_eq!(mode, "generic", "{}", guard.log().unwrap());
+    assert!(
+        why.contains("os error 95") && why.contains("offloads"),
+        "{why}"
+    );
+    assert!(guard.stop_at_once().unwrap().success());
 }

@@ -67,7 +67,7 @@ pub(super) fn advice(errno: Option<i32>) -> &'static str {
             "; the network card may have too few queues: `ethtool -L IFACE combined N` with half of them"
         }
         Some(libc::EOPNOTSUPP) => {
-            "; the driver cannot, or not with hardware GRO: `ethtool -K IFACE rx-gro-hw off`"
+            "; the driver cannot, or not with hardware GRO: `ethtool -K IFACE rx-gro-hw off`; virtio-net may need its receive offloads turned off by the hypervisor (guest_csum, guest_tso4, guest_tso6)"
         }
         _ => "",
     }

@@ -123,7 +123,8 @@ fn make_image(kernel: &Kernel, built: &Built, binaries: &[Binary], root: &Path) 
         "tests/environment",
         &format!(
             "export CI=true SYN_GUARD_BIN=/tests/syn-guard SYN_GUARD_LAB_OBJECT=/tests/lab.o \
-             SYN_GUARD_LAB_PATIENCE={PATIENCE} SYN_GUARD_LAB_CARDS='eth0 eth1'\n"
+             SYN_GUARD_LAB_PATIENCE={PATIENCE} SYN_GUARD_LAB_CARDS='{}'\n",
+            machine::cards()
         ),
     )?;
     let mut runs = String::new();
