@@ -34,8 +34,6 @@ pub struct Path {
     pub hop_limit: u8,
     /// ECN is accepted whatever the settings say.
     pub ecn: bool,
-    /// The path's MTU is not discovered (`mtu lock`).
-    pub mtu_locked: bool,
 }
 
 /// A device that routes leave by.
@@ -96,7 +94,6 @@ impl Path {
             segments: metrics.initrwnd,
             hop_limit,
             ecn: metrics.ecn,
-            mtu_locked: metrics.mtu_locked,
         }
     }
 }
@@ -286,7 +283,6 @@ mod tests {
         segments: 0,
         hop_limit: 64,
         ecn: false,
-        mtu_locked: false,
     };
 
     fn with_mss(mss: u16) -> Path {

@@ -23,7 +23,6 @@ const NEXT_HOP: usize = 8;
 /// More routes than this are not kept, only their [`Way`]s.
 const MAX_ROUTES: usize = 65_536;
 /// `RTAX_*` of `rtnetlink.h`.
-const RTAX_LOCK: u16 = 1;
 const RTAX_MTU: u16 = 2;
 const RTAX_WINDOW: u16 = 3;
 const RTAX_ADVMSS: u16 = 8;
@@ -38,8 +37,6 @@ const FEATURE_ECN: u32 = 1;
 pub struct Metrics {
     /// MTU, bytes.
     pub mtu: u32,
-    /// The MTU is not to be discovered (`mtu lock`).
-    pub mtu_locked: bool,
     /// Largest window, bytes.
     pub window: u32,
     /// MSS to advertise, bytes.
@@ -190,7 +187,6 @@ fn metrics(nested: &[u8]) -> Result<Metrics, NetlinkError> {
             continue;
         };
         match attribute.kind() {
-            RTAX_LOCK => read.mtu_locked = value & (1 << RTAX_MTU) != 0,
             RTAX_MTU => read.mtu = value,
             RTAX_WINDOW => read.window = value,
             RTAX_ADVMSS => read.advmss = value,
@@ -242,7 +238,6 @@ mod tests {
     #[test]
     fn a_route_is_read_with_its_metrics() {
         let inner = [
-            word(RTAX_LOCK, 1 << RTAX_MTU),
             word(RTAX_MTU, 1400),
             word(RTAX_ADVMSS, 1000),
             word(RTAX_INITRWND, 20),
@@ -265,7 +260,6 @@ mod tests {
         assert_eq!((metric, way.devices.as_slice()), (100, &[3][..]));
         let expected = Metrics {
             mtu: 1400,
-            mtu_locked: true,
             advmss: 1000,
             initrwnd: 20,
             ecn: true,

@@ -30,8 +30,6 @@ pub struct SocketOptions {
     pub hop_limit: Option<u8>,
     /// Whether IPv6 packets get a flow label by themselves.
     pub auto_flow_label: Option<bool>,
-    /// `IP_MTU_DISCOVER`: IPv4 packets may always be fragmented.
-    pub fragmentable: Option<bool>,
 }
 
 /// What options are where nobody set them.
@@ -60,7 +58,6 @@ impl SocketOptions {
         let other_than = |value: Option<i32>, default: u8| {
             u8::try_from(value?).ok().filter(|value| *value != default)
         };
-        let discover = get(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
         Self {
             buffer_locked: get(libc::SOL_SOCKET, SO_BUF_LOCK).map(|lock| lock & RECEIVE_LOCK != 0),
             max_segment: get(libc::IPPROTO_TCP, libc::TCP_MAXSEG)
@@ -76,10 +73,6 @@ impl SocketOptions {
                 defaults.hop_limit,
             ),
             auto_flow_label: get(libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL).map(|on| on != 0),
-            fragmentable: discover.map(|discover| {
-                // `ip_dont_fragment`.
-                !matches!(discover, libc::IP_PMTUDISC_DO | libc::IP_PMTUDISC_WANT)
-            }),
         }
     }
 }
@@ -175,7 +168,6 @@ mod tests {
             let expected = SocketOptions {
                 buffer_locked: Some(false),
                 auto_flow_label: read.auto_flow_label,
-                fragmentable: read.fragmentable,
                 ..SocketOptions::default()
             };
             assert_eq!(read, expected);

@@ -41,8 +41,6 @@ pub struct TcpSettings {
     pub adv_win_scale: Option<i32>,
     /// `net.ipv4.tcp_reflect_tos` (Linux 5.10).
     pub reflect_tos: bool,
-    /// `net.ipv4.ip_no_pmtu_disc`.
-    pub no_pmtu_discovery: bool,
     /// `net.ipv4.route.min_adv_mss`, bytes.
     pub least_mss: u32,
     /// `net.ipv6.route.min_adv_mss`, bytes.
@@ -92,7 +90,6 @@ impl TcpSettings {
                 None
             },
             reflect_tos: number_or::<u8>(get, "net.ipv4.tcp_reflect_tos", 0)? != 0,
-            no_pmtu_discovery: number_or::<u8>(get, "net.ipv4.ip_no_pmtu_disc", 0)? != 0,
             least_mss: number_or(get, "net.ipv4.route.min_adv_mss", LEAST_MSS)?,
             ipv6_least_mss: number_or(get, "net.ipv6.route.min_adv_mss", IPV6_LEAST_MSS)?,
             auto_flow_labels: number_or(get, "net.ipv6.auto_flowlabels", 0)?,

@@ -5,12 +5,14 @@
 
 mod compare;
 mod frame;
+mod routes;
 mod syns;
 mod twins;
 
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use xtask::lab::{Guard, Lab, Namespace};
+use xtask::lab::{Guard, HandMade, Lab, Namespace, SERVER_IPV4, SERVER_IPV6, TcpOptions};
 
 use syns::Syn;
 use twins::{SocketOption, Twins, listen};
@@ -116,6 +118,25 @@ const VARIANTS: &[Variant] = &[
         "net.ipv4.route.min_adv_mss" = "2000",
         "net.ipv6.route.min_adv_mss" = "1800"
     ),
+    // A SYN-ACK is too small to be fragmented anyway.
+    sysctls!(
+        "no discovery of the path's MTU",
+        false,
+        "net.ipv4.ip_no_pmtu_disc" = "1"
+    ),
+    Variant {
+        name: "IP_MTU_DISCOVER",
+        options: &[(
+            false,
+            (
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_DONT,
+            ),
+        )],
+        changes: false,
+        ..PLAIN
+    },
     options!("SO_RCVBUF, small", (false, SOL_SOCKET, SO_RCVBUF, 4000)),
     options!("SO_RCVBUF", (false, SOL_SOCKET, SO_RCVBUF, 100_000)),
     options!(
@@ -244,6 +265,69 @@ fn the_guards_answer_is_the_listeners_own_under_every_setting() {
     drop(twins);
     assert!(guard.stop_at_once().unwrap().success());
     assert!(failed.is_empty(), "\n{failed}");
+}
+
+#[test]
+fn segments_to_the_client_are_as_small_as_the_listener_wants() {
+    let Some(lab) = lab() else {
+        return;
+    };
+    let guard = guard(&lab);
+    // With IPv6 the kernel function takes no less than 1,220.
+    let _listeners = listen(
+        &lab,
+        &[(false, (libc::IPPROTO_TCP, libc::TCP_MAXSEG, 1300))],
+    );
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    let mut source = 1024;
+    let mut words = |service: IpAddr, port: u16| {
+        source += 1;
+        let (client, sent): (IpAddr, _) = match service {
+            IpAddr::V4(_) => ([10, 7, 0, 1].into(), "-4"),
+            IpAddr::V6(_) => ("2001:db8:2007::1".parse().unwrap(), "-6"),
+        };
+        let connected = hand_made.connect(
+            SocketAddr::new(client, source),
+            SocketAddr::new(service, port),
+            TcpOptions::FULL,
+            Duration::from_secs(2),
+        );
+        connected.unwrap().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let filter = format!("( sport = :{port} and dport = :{source} )");
+        let text = lab
+            .server()
+            .output("ss", &["-Htin", sent, "state", "established", &filter])
+            .unwrap();
+        let words: Vec<String> = text
+            .split_whitespace()
+            .filter(|word| word.starts_with("mss:") || word.starts_with("advmss:"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(words.len(), 2, "{text}");
+        words
+    };
+    for service in [IpAddr::from(SERVER_IPV4), IpAddr::from(SERVER_IPV6)] {
+        // Once the guard knows of the listener.
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let before = validated(&guard, &lab);
+            let by_guard = words(service, 80);
+            let by_kernel = words(service, 81);
+            if by_guard == by_kernel && validated(&guard, &lab) > before {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{by_guard:?} {by_kernel:?}");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+/// Cookies that became connections.
+fn validated(guard: &Guard, lab: &Lab) -> u64 {
+    let service = guard.service(lab, 80).unwrap();
+    service["counters"]["cookies_validated"].as_u64().unwrap()
 }
 
 /// What is printed of a variant: the first few differences.

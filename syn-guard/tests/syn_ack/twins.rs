@@ -31,6 +31,9 @@ pub struct Twins<'a> {
     guard: &'a Guard,
     hand_made: HandMade,
     asked: u32,
+    /// The kernel's answers leave by another device, which has an address of
+    /// its own; the guard answers from that which the SYN was for.
+    pub other_device: bool,
     /// SYN-ACKs of the kernel that the guard's were compared to.
     pub compared: usize,
 }
@@ -53,6 +56,7 @@ impl<'a> Twins<'a> {
             guard,
             hand_made: HandMade::new(lab).unwrap(),
             asked: 0,
+            other_device: false,
             compared: 0,
         }
     }
@@ -84,6 +88,7 @@ impl<'a> Twins<'a> {
                     };
                     let family = if ipv6 { 6 } else { 4 };
                     said.into_iter()
+                        .filter(|said| !(self.other_device && said.starts_with("Ethernet:")))
                         .map(move |said| format!("IPv{family}, {}: {said}", syn.name))
                 })
                 .collect();

@@ -22,7 +22,6 @@ pub fn settings() -> TcpSettings {
         signed_windows: false,
         adv_win_scale: None,
         reflect_tos: false,
-        no_pmtu_discovery: false,
         least_mss: 256,
         ipv6_least_mss: 1220,
         auto_flow_labels: 1,
@@ -57,7 +56,6 @@ fn path(mss: u16) -> Path {
         segments: 0,
         hop_limit: 64,
         ecn: false,
-        mtu_locked: false,
     }
 }
 
@@ -263,7 +261,6 @@ fn what_the_program_set_goes_before_what_the_settings_say() {
         ttl: Some(9),
         hop_limit: Some(8),
         auto_flow_label: Some(false),
-        ..SocketOptions::default()
     };
     let mut host = host();
     let before = on(&host, &both, "2001:db8::1", 0);
