@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{Listener, Reason, State, listener_flags};
+use syn_guard_common::abi::{Listener, Reason, State};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
@@ -19,8 +19,6 @@ use crate::sockets::Socket;
 use crate::state::Service;
 use crate::{accept_queue, clock, count, filters, kernel_cookie, listeners};
 
-/// `EINVAL` of the kernel.
-const EINVAL: i32 = 22;
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
 const HEADERS: u32 = 14 + 40 + 64 + 60;
@@ -90,6 +88,11 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
 fn find_headers(context: &TcContext, packet: &Packet<'_>) -> Option<Headers> {
     // SAFETY: a field of the program's own context.
     let kind = u16::from_be(unsafe { (*context.skb.skb).protocol } as u16);
+    // Behind a tag that is still there the stack takes no cookie's connection;
+    // no cookie went there either.
+    if kind != 0x0800 && kind != 0x86dd {
+        return None;
+    }
     let found = if packet.chunk::<14>(0)?.u16::<12>() == kind {
         Headers::find(packet)
     } else {
@@ -136,12 +139,6 @@ fn complete(
         filters::remember_completed(hash);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
-    }
-    if result == -EINVAL {
-        // A listener of MPTCP, of which the controller has not told: from here
-        // on its SYNs pass.
-        // SAFETY: a map value.
-        unsafe { (*listener).flags |= listener_flags::NO_COOKIES }
     }
     debug!(
         context,

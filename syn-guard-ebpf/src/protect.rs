@@ -50,7 +50,7 @@ pub fn handle(
     let answered = if engine::is_kernel() {
         ask_kernel(context, headers, tcp, flow, hash, listener, listener_flags)
     } else {
-        match look_up_now_and_then(context, flow, hash, listener) {
+        match look_up_now_and_then(context, flow, hash, listener, listener_flags) {
             Some(reason) => Err(reason),
             None => answer(context, headers, tcp, flow, listener, listener_flags)
                 .ok_or(Reason::Unanswerable),
@@ -77,6 +77,7 @@ fn look_up_now_and_then(
     flow: &Flow,
     hash: u32,
     listener: *mut Listener,
+    listener_flags: u32,
 ) -> Option<Reason> {
     // SAFETY: a map value.
     let (gone, probed_at) = unsafe {
@@ -103,9 +104,11 @@ fn look_up_now_and_then(
             }
         }
         if known == Known::FullListener {
-            // SAFETY: as above.
-            unsafe {
-                addr_of_mut!((*listener).full_until_ns).write_volatile(clock::now_ns() + FULL_NS);
+            // One of a group speaks for itself only.
+            if listener_flags & listener_flags::GROUP == 0 {
+                let until = clock::now_ns() + FULL_NS;
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*listener).full_until_ns).write_volatile(until) }
             }
             return Some(Reason::AcceptQueueFull);
         }

@@ -327,6 +327,55 @@ fn a_full_accept_queue_makes_clients_wait() {
 }
 
 #[test]
+fn one_full_queue_of_four_lets_no_flood_in() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let shared = How {
+        reuse_port: true,
+        ..How::default()
+    };
+    // Of one that accepts nothing the queue is full after two connections.
+    let stuck = listen(
+        &lab,
+        &How {
+            backlog: 1,
+            ..shared
+        },
+    );
+    let _fill: Vec<_> = (0..2)
+        .map(|_| {
+            let connected = lab.client().run(|| TcpStream::connect((SERVER_IPV4, PORT)));
+            connected.unwrap().unwrap()
+        })
+        .collect();
+    let _servers = ["b", "c", "d"].map(|name| Server::start(listen(&lab, &shared), name));
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    const SYNS: u16 = 600;
+    for index in 0..SYNS {
+        let source = (spoofed(false, index), 10_000).into();
+        let service = (SERVER_IPV4, PORT).into();
+        hand_made.syn(source, service, TcpOptions::FULL).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    wait_until("all were seen", SOON, || {
+        counter(&guard, &lab, "syns") >= u64::from(SYNS)
+    });
+    let (sent, full) = (
+        counter(&guard, &lab, "cookies_sent"),
+        verdict(&guard, &lab, "accept_queue_full"),
+    );
+    println!("{SYNS} SYNs: {sent} cookies, {full} passed for a full queue");
+    // Now and then one that the full listener would get, which drops it.
+    assert!(sent >= u64::from(SYNS) * 3 / 4, "{sent}");
+    let half_open = common::half_open_of_ss(&lab).len();
+    assert!(half_open < 10, "{half_open}");
+    drop(stuck);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
 fn a_listener_of_one_address_is_no_listener_of_another() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;

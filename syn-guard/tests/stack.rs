@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use common::{SOON, page, spoofed, validated, verdict, wait_until};
+use common::{SOON, kernel_engine, page, spoofed, validated, verdict, wait_until};
 use nix::sys::signal::Signal;
 use xtask::lab::{Flood, Guard, HandMade, Lab, Nginx, TcpOptions, fetch};
 
@@ -312,5 +312,40 @@ fn data_in_one_batch_with_its_handshake_is_not_lost() {
         assert!(answered.is_some(), "connection {index}");
     }
     assert_eq!(validated(&guard, &lab), 10);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_cookie_that_the_stack_refuses_costs_that_connection_only() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    if kernel_engine(&guard, &lab) {
+        // There the stack decides, and no word of it comes back.
+        assert!(guard.stop_at_once().unwrap().success());
+        return;
+    }
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    let service = nginx.ipv4();
+    let source = (spoofed(false, 1), 10_000).into();
+    let mut flow = hand_made.syn(source, service, TcpOptions::FULL).unwrap();
+    assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
+    // What the cookie granted is not allowed any more when its ACK comes.
+    lab.server().set_sysctl("net.ipv4.tcp_sack", "0").unwrap();
+    hand_made.ack(&flow).unwrap();
+    wait_until("the stack refuses", SOON, || {
+        verdict(&guard, &lab, "cookie_failed") == 1
+    });
+    lab.server().set_sysctl("net.ipv4.tcp_sack", "1").unwrap();
+    for index in 2..12 {
+        let source = (spoofed(false, index), 10_000).into();
+        let connected = hand_made.connect(source, service, TcpOptions::FULL, SOON);
+        let mut flow = connected.unwrap().unwrap();
+        assert!(page(&mut hand_made, &mut flow).is_some());
+    }
+    assert_eq!(validated(&guard, &lab), 10);
+    assert_eq!(verdict(&guard, &lab, "unanswerable"), 0);
     assert!(guard.stop_at_once().unwrap().success());
 }

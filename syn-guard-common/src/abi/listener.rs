@@ -59,6 +59,9 @@ pub mod listener_flags {
     pub const REFLECT_TOS: u32 = 64;
     /// `net.ipv6.auto_flowlabels` gives the SYN-ACK a flow label.
     pub const FLOW_LABEL: u32 = 128;
+    /// Several listeners (`SO_REUSEPORT`): where one is full, others may have
+    /// room.
+    pub const GROUP: u32 = 256;
 }
 
 /// A listener on an own address: what its SYN-ACK says, and whether it is

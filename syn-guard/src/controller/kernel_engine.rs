@@ -9,14 +9,18 @@
 
 use tracing::{error, info, warn};
 
+use super::clock::now_ns;
+use super::guarded::DRAIN_NS;
 use super::{Controller, ControllerError, SYNCOOKIES};
 use crate::datapath::{Engine, one_line};
 use crate::kernel::{TcpSettings, sysctl};
-use crate::undo::{Journal, Outcome};
+use crate::undo::{Change, Journal, Outcome};
 
 const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
 /// Cookies whether the queue is full or not.
 const ALWAYS: &str = "2";
+/// Cookies when the queue is full.
+const WHEN_FULL: &str = "1";
 /// Timestamps without a secret offset.
 const WITHOUT_OFFSET: &str = "2";
 
@@ -47,38 +51,82 @@ impl CookieTimestamps {
     }
 }
 
+/// What has become of the two settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KernelSettings {
+    /// The operator's.
+    AsTheyWere,
+    /// A service protects.
+    Forced,
+    /// None does any more, but cookies are out, also those that the stack
+    /// itself sent for every port of the host: until then (`CLOCK_MONOTONIC`
+    /// ns) timestamps stay without an offset.
+    Draining(u64),
+}
+
+impl KernelSettings {
+    /// At the start: an earlier guard may have left them changed.
+    pub(super) fn found(journal: &Journal) -> Self {
+        if is_changed(journal, TIMESTAMPS) || is_changed(journal, SYNCOOKIES) {
+            Self::Draining(now_ns() + DRAIN_NS)
+        } else {
+            Self::AsTheyWere
+        }
+    }
+}
+
 impl Controller {
-    /// Changes what the engine needs while cookies are out, and undoes it
+    /// Changes what the engine needs while a service protects, and undoes it
     /// after.
     pub(super) fn keep_kernel_engine(&mut self) -> Result<(), ControllerError> {
-        if !matches!(self.datapath.features.engine, Engine::Kernel) {
-            return Ok(());
-        }
-        let needed = self.services.any_cookies_out();
-        if needed {
-            if need(&mut self.journal)? || !self.needs_kernel_settings {
-                self.needs_kernel_settings = true;
+        let kernel = matches!(self.datapath.features.engine, Engine::Kernel);
+        if kernel && self.services.any_protecting() {
+            let ending = self.services.cookie_timestamps().ending;
+            if need(&mut self.journal)? || ending || self.settings != KernelSettings::Forced {
+                self.settings = KernelSettings::Forced;
                 self.services.cookie_timestamps().ending = false;
                 self.services.refresh(&mut self.datapath)?;
             }
-        } else if self.needs_kernel_settings {
-            // First no more cookies that need them: a service may begin to
-            // protect at any moment.
-            self.services.cookie_timestamps().ending = true;
-            self.services.refresh(&mut self.datapath)?;
-            if self.services.any_cookies_out() {
-                return Ok(());
-            }
-            for name in [TIMESTAMPS, SYNCOOKIES] {
-                match self.journal.restore(name)? {
-                    Some(outcome @ Outcome::Failed { .. }) => error!("{outcome}"),
-                    Some(outcome @ Outcome::ChangedMeanwhile { .. }) => warn!("{outcome}"),
-                    Some(outcome) => info!("{outcome}"),
-                    None => {}
-                }
-            }
-            self.needs_kernel_settings = false;
+            return Ok(());
         }
+        match self.settings {
+            KernelSettings::AsTheyWere => Ok(()),
+            KernelSettings::Forced => self.relax_kernel_engine(),
+            KernelSettings::Draining(until) if now_ns() < until => Ok(()),
+            KernelSettings::Draining(_) if kernel && self.services.any_cookies_out() => Ok(()),
+            KernelSettings::Draining(_) => self.restore_kernel_engine(),
+        }
+    }
+
+    /// The stack makes no more cookies than before, but goes on reading those
+    /// that are out.
+    pub(super) fn relax_kernel_engine(&mut self) -> Result<(), ControllerError> {
+        if self.settings == KernelSettings::Forced {
+            if is_changed(&self.journal, SYNCOOKIES) {
+                self.journal.change(SYNCOOKIES, WHEN_FULL)?;
+            }
+            self.settings = KernelSettings::Draining(now_ns() + DRAIN_NS);
+        }
+        Ok(())
+    }
+
+    fn restore_kernel_engine(&mut self) -> Result<(), ControllerError> {
+        // First no more cookies that need them: a service may begin to protect
+        // at any moment.
+        self.services.cookie_timestamps().ending = true;
+        self.services.refresh(&mut self.datapath)?;
+        if self.services.any_protecting() {
+            return Ok(());
+        }
+        for name in [SYNCOOKIES, TIMESTAMPS] {
+            match self.journal.restore(name)? {
+                Some(outcome @ Outcome::Failed { .. }) => error!("{outcome}"),
+                Some(outcome @ Outcome::ChangedMeanwhile { .. }) => warn!("{outcome}"),
+                Some(outcome) => info!("{outcome}"),
+                None => {}
+            }
+        }
+        self.settings = KernelSettings::AsTheyWere;
         Ok(())
     }
 
@@ -91,13 +139,21 @@ impl Controller {
     }
 }
 
+fn is_changed(journal: &Journal, sysctl: &str) -> bool {
+    let is = |change: &Change| matches!(change, Change::Sysctl { name, .. } if name == sysctl);
+    journal.changes().iter().any(is)
+}
+
 /// Makes the settings what the engine needs; whether any was not.
 /// Timestamps that the operator turned off stay off.
 pub(super) fn need(journal: &mut Journal) -> Result<bool, ControllerError> {
     let mut changed = false;
+    // In this order, and undone in the other one: a cookie whose timestamp the
+    // stack reads with another offset than it was made with breaks its
+    // connection.
     for (name, value, is_fine) in [
-        (SYNCOOKIES, ALWAYS, [2, 2]),
         (TIMESTAMPS, WITHOUT_OFFSET, [0, 2]),
+        (SYNCOOKIES, ALWAYS, [2, 2]),
     ] {
         let found = sysctl::get_u64(name)?;
         if !is_fine.contains(&found) {

@@ -35,6 +35,7 @@ use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, on
 use crate::report::ReportRequest;
 use crate::undo::{Journal, Outcome};
 use interfaces::Interfaces;
+use kernel_engine::KernelSettings;
 use keys::KeyRing;
 use services::Services;
 
@@ -56,8 +57,7 @@ pub struct Controller {
     services: Services,
     keys: KeyRing,
     journal: Journal,
-    /// The settings of the `kernel` engine are in force.
-    needs_kernel_settings: bool,
+    settings: KernelSettings,
     started_at: f64,
 }
 
@@ -79,9 +79,8 @@ impl Controller {
                 interfaces,
                 services,
                 keys,
+                settings: KernelSettings::found(&journal),
                 journal,
-                // Looked at in the first second.
-                needs_kernel_settings: true,
                 started_at: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0.0, |age| age.as_secs_f64()),
@@ -231,6 +230,7 @@ impl Controller {
         self.tell("states", |controller| {
             controller.stop_protecting().map_err(Into::into)
         });
+        self.tell("settings of the kernel engine", Self::relax_kernel_engine);
         if self.services.any_cookies_out() {
             info!(
                 "stopping: no more cookies are sent; those that are out are validated for {} s (a second signal ends the wait)",

@@ -106,7 +106,7 @@ pub fn entries(
 /// of it is, and any of it may be the one that takes no cookie's connection.
 fn join(group: &mut Entry, new: &Entry) {
     group.full_until_ns = group.full_until_ns.min(new.full_until_ns);
-    group.flags |= new.flags & listener_flags::NO_COOKIES;
+    group.flags |= listener_flags::GROUP | (new.flags & listener_flags::NO_COOKIES);
 }
 
 /// Whether the data path, which was told `old`, must be told `new`.
