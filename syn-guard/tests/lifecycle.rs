@@ -464,7 +464,12 @@ fn a_start_that_fails_half_way_leaves_a_killed_guards_protection() {
     let mut other = lab.server().spawn(&mut other).unwrap();
     other.wait_for_line("is guarding", SOON).unwrap();
 
-    let mut arguments = vec!["run", "--mode", "observe"];
+    let engine = if kernel_engine(&lab) {
+        "kernel"
+    } else {
+        "reqsk"
+    };
+    let mut arguments = vec!["run", "--mode", "observe", "--engine", engine];
     for interface in ["aa-first", SERVER_INTERFACE, "zz-busy"] {
         arguments.extend(["--iface", interface]);
     }

@@ -4,15 +4,18 @@ use std::{
     io::Error,
     mem::{size_of, zeroed},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
-use super::Namespace;
+use super::{Namespace, patience::patiently};
 
 /// Receive buffer in bytes.
 const BUFFER: libc::c_int = 64 << 20;
+/// How long the interface may take no frame because its queue is full.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Sends and receives whole frames of an interface.
 #[derive(Debug)]
@@ -29,13 +32,20 @@ impl PacketSocket {
     }
 
     pub(super) fn send(&self, frame: &[u8]) -> Result<()> {
-        // SAFETY: the pointer and length are those of `frame`.
-        let sent =
-            unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        if sent < 0 {
-            return Err(Error::last_os_error()).context("sending a frame");
+        let deadline = Instant::now() + patiently(FULL);
+        loop {
+            // SAFETY: the pointer and length are those of `frame`.
+            let sent =
+                unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+            if sent >= 0 {
+                return Ok(());
+            }
+            let error = Error::last_os_error();
+            if error.raw_os_error() != Some(libc::ENOBUFS) || Instant::now() > deadline {
+                return Err(error).context("sending a frame");
+            }
+            thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
     }
 
     /// The next frame's length, or `None` when none came in time.
