@@ -58,7 +58,11 @@ fn two_interfaces_native_and_generic_give_the_same_results() {
     pages(&lab, nginx.ipv6(), 10);
     let service = guard.service(&lab, 80).unwrap();
     assert_eq!(service["counters"]["cookies_sent"], 40, "{service}");
-    assert_eq!(service["counters"]["cookies_validated"], 40, "{service}");
+    let validated = service["counters"]["cookies_validated"].as_u64().unwrap();
+    // Where the stack is slow to take the ACK, the engine `kernel` counts the
+    // data behind it as well.
+    let more = common::kernel_engine(&guard, &lab) && validated > 40;
+    assert!(validated == 40 || more, "{service}");
     assert!(guard.stop_at_once().unwrap().success());
 }
 
