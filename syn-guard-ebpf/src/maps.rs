@@ -20,6 +20,11 @@ pub static SERVICE_BY_PORT: Array<u32> = Array::pinned(65_536, 0);
 #[map]
 pub static SERVICE_CONFIG: Array<ServiceConfig> = Array::pinned(MAX_SERVICES, 0);
 
+/// One value: 1 while a service protects, or did until the controller has seen
+/// that none does.
+#[map]
+pub static ANY_PROTECTING: Array<u32> = Array::pinned(1, 0);
+
 /// By slot, written by the data path.
 #[map]
 pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(MAX_SERVICES, 0);

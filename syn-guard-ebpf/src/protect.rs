@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, Options, SynAck, Tcp, found, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, Options, SynAck, Tcp, read_options};
 
 use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
@@ -208,7 +208,7 @@ fn ask_kernel(
 #[inline(always)]
 fn read_offer(packet: &Packet<'_>, headers: &Headers, tcp: &Tcp) -> Option<Options> {
     let options = read_options(packet, headers, tcp);
-    if options.found & found::SIGNATURE != 0
+    if options.found & engine::known_signatures() != 0
         || headers.tcp + headers.segment_length > packet.length()
     {
         return None;

@@ -6,7 +6,7 @@ use core::ptr::{addr_of, addr_of_mut};
 use syn_guard_common::abi::{Event, ServiceConfig, ServiceState, State};
 
 use crate::count;
-use crate::maps::{EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
+use crate::maps::{ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
 
 /// A service's slot with its state.
 #[derive(Clone, Copy)]
@@ -35,6 +35,12 @@ pub unsafe fn fetch_add(count: *mut u64, value: u64) -> u64 {
     // SAFETY: by the caller's word. A relaxed one whose result is used is
     // compiled wrongly with alu32 (LLVM 22).
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(count, value) }
+}
+
+/// Whether a service protects.
+#[inline(always)]
+pub fn any_protecting() -> bool {
+    ANY_PROTECTING.get(0).is_some_and(|any| *any != 0)
 }
 
 impl Service {
@@ -77,6 +83,12 @@ impl Service {
     /// Changes the state; protecting also starts validating.
     #[inline(always)]
     pub fn set_state(&self, state: State, now_ns: u64) {
+        if state == State::Protecting
+            && let Some(any) = ANY_PROTECTING.get_ptr_mut(0)
+        {
+            // SAFETY: a map value; a word is written whole.
+            unsafe { any.write_volatile(1) }
+        }
         // SAFETY: a map value; words are written whole. Validation starts
         // before the first cookie leaves.
         unsafe {

@@ -5,7 +5,7 @@ use syn_guard_common::abi::{Reason, State};
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
-use crate::state::Service;
+use crate::state::{Service, any_protecting};
 use crate::{
     count, engine, filters, fragment, kernel_cookie, listeners, observe, protect, segment, validate,
 };
@@ -19,6 +19,8 @@ pub fn handle(context: &XdpContext) -> Reason {
         Err(NotASegment::NotTcp) => return Reason::NotTcp,
         Err(NotASegment::Unknown) => return Reason::Unknown,
         Err(NotASegment::Fragment) => return Reason::Fragment,
+        Err(NotASegment::ManyExtensions) if any_protecting() => return Reason::TooManyExtensions,
+        Err(NotASegment::ManyExtensions) => return Reason::ManyExtensions,
     };
     if headers.first_fragment {
         return fragment::handle(&packet, &headers);

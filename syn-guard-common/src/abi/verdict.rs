@@ -97,6 +97,10 @@ reasons! {
     BadSource = 17, Drop, "bad_source";
     /// A SYN in a frame for another host: the stack does not take it.
     OtherHost = 18, Pass, "other_host";
+    /// IPv6 behind more than six extension headers.
+    ManyExtensions = 19, Pass, "many_extensions";
+    /// The same, while a service protects: what a flood could hide a SYN behind.
+    TooManyExtensions = 20, Drop, "too_many_extensions";
 }
 
 #[cfg(test)]

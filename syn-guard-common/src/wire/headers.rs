@@ -41,6 +41,8 @@ pub enum NotASegment {
     Unknown,
     /// A fragment that is not the first one of its packet.
     Fragment,
+    /// IPv6 behind more extension headers than are followed.
+    ManyExtensions,
 }
 
 /// Where a frame's headers stand.
@@ -277,7 +279,11 @@ fn ipv6<F: Frame>(frame: &F, ip: usize) -> Result<Headers, NotASegment> {
             more_fragments = frame.forget(more_fragments | found.more_fragments, 1);
         }
         if next != TCP {
-            return Err(NotASegment::NotTcp);
+            return Err(if is_extension(next) {
+                NotASegment::ManyExtensions
+            } else {
+                NotASegment::NotTcp
+            });
         }
         if skipped > payload {
             return Err(NotASegment::Unknown);
@@ -302,6 +308,12 @@ struct Extension {
     more_fragments: usize,
 }
 
+/// Whether this is the kind of an extension header, see [`extension`].
+#[inline(always)]
+const fn is_extension(kind: u8) -> bool {
+    matches!(kind, 0 | 43 | 44 | 51 | 60)
+}
+
 /// The extension header `kind` at `offset`; none when `kind` is no extension
 /// header.
 #[inline(always)]
@@ -314,7 +326,12 @@ fn extension<F: Frame>(
     // 44; RFC 4302: authentication 51, in words of 4 bytes less 2.
     let (next, length, more_fragments) = match kind {
         0 | 43 | 60 => {
-            let header = frame.chunk::<2>(offset).ok_or(NotASegment::Unknown)?;
+            let header = frame.chunk::<4>(offset).ok_or(NotASegment::Unknown)?;
+            // A routing header with segments left: the packet is on its way to
+            // somebody else.
+            if kind == 43 && header.u8::<3>() != 0 {
+                return Err(NotASegment::Unknown);
+            }
             (header.u8::<0>(), (usize::from(header.u8::<1>()) + 1) * 8, 0)
         }
         51 => {
@@ -441,6 +458,14 @@ mod tests {
             "atomic"
         );
         assert_eq!(read(&ipv6_syn(&[], 17)), Err(NotASegment::NotTcp));
+        let many = |count| [60, 0, 1, 4, 0, 0, 0, 0].repeat(count - 1);
+        let last = [6, 0, 1, 4, 0, 0, 0, 0];
+        let chain = |count| read(&ipv6_syn(&[&many(count)[..], &last].concat(), 60));
+        assert!(chain(MAX_EXTENSIONS).is_ok());
+        assert_eq!(chain(MAX_EXTENSIONS + 1), Err(NotASegment::ManyExtensions));
+        let routing = |left| read(&ipv6_syn(&[6, 0, 4, left, 0, 0, 0, 0], 43));
+        assert!(routing(0).is_ok());
+        assert_eq!(routing(1), Err(NotASegment::Unknown));
         let mut arp = syn(0, &[]);
         arp[12..14].copy_from_slice(&[8, 6]);
         assert_eq!(read(&arp), Err(NotASegment::NotTcp));

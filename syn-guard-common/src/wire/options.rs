@@ -10,6 +10,8 @@ const SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const TIMESTAMPS: u8 = 8;
 const MD5: u8 = 19;
+/// `TCPOLEN_MD5SIG`: of another length the kernel takes it for unknown.
+const MD5_SIZE: usize = 18;
 const AUTHENTICATION: u8 = 29;
 
 /// The first words of the options that Linux sends: MSS, SACK permitted,
@@ -24,8 +26,10 @@ pub mod found {
     pub const SACK: u32 = 2;
     /// Timestamps.
     pub const TIMESTAMPS: u32 = 4;
-    /// A signature: TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925).
-    pub const SIGNATURE: u32 = 8;
+    /// A TCP-MD5 signature (RFC 2385).
+    pub const MD5: u32 = 8;
+    /// A TCP-AO signature (RFC 5925).
+    pub const AUTHENTICATION: u32 = 16;
 }
 
 /// The options of a segment, as far as syn-guard reads them. What was not
@@ -92,7 +96,7 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
     // Each round takes at least one of at most 40 bytes.
     for _ in 0..40 {
         at = frame.forget(at, 63);
-        found = frame.forget(found, 15);
+        found = frame.forget(found, 31);
         let length = frame.forget(length, 63);
         if at >= length {
             break;
@@ -132,8 +136,10 @@ fn walk<F: Frame>(frame: &F, start: usize, length: usize) -> Options {
             value = option.u32::<2>() as usize;
             echo = option.u32::<6>() as usize;
             found |= found::TIMESTAMPS as usize;
-        } else if kind == MD5 || kind == AUTHENTICATION {
-            found |= found::SIGNATURE as usize;
+        } else if kind == MD5 && size == MD5_SIZE {
+            found |= found::MD5 as usize;
+        } else if kind == AUTHENTICATION {
+            found |= found::AUTHENTICATION as usize;
         }
         at += size;
     }
@@ -220,9 +226,9 @@ mod tests {
     #[test]
     fn signatures_are_seen() {
         let md5 = [1, 1, 19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(read(&md5).found, found::SIGNATURE);
+        assert_eq!(read(&md5).found, found::MD5);
         let authentication = [29, 4, 1, 1, 2, 4, 1, 0];
-        assert_eq!(read(&authentication).found, found::SIGNATURE);
+        assert_eq!(read(&authentication).found, found::AUTHENTICATION);
         assert_eq!(read(&authentication).mss, 256);
     }
 

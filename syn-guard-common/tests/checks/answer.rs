@@ -60,7 +60,7 @@ fn is_answerable(read: &Read) -> bool {
     let kind = flags::SYN | flags::ACK | flags::RST | flags::FIN;
     read.tcp.flags & kind == flags::SYN
         && read.headers.is_answerable()
-        && read.options.found & found::SIGNATURE == 0
+        && read.options.found & (found::MD5 | found::AUTHENTICATION) == 0
 }
 
 /// An answer, and what it was made of.

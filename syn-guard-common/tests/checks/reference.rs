@@ -6,7 +6,8 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::err::ipv6_exts::HeaderError;
 use etherparse::err::packet::SliceError;
 use etherparse::{
-    EtherType, LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TcpOptionElement, TransportSlice,
+    EtherType, Ipv6ExtensionSlice, LinkExtSlice, LinkSlice, NetSlice, SlicedPacket,
+    TcpOptionElement, TransportSlice,
 };
 use syn_guard_common::wire::{Options, found};
 
@@ -151,6 +152,10 @@ fn beyond(packet: &SlicedPacket<'_>) -> Option<&'static str> {
                 Some("a jumbogram")
             } else if mapped(ip.header().source_addr()) || mapped(ip.header().destination_addr()) {
                 Some("a mapped address")
+            } else if ip.extensions().clone().into_iter().any(|extension| {
+                matches!(extension, Ipv6ExtensionSlice::Routing(header) if header.slice().get(3) != Some(&0))
+            }) {
+                Some("a routing header with segments left")
             } else if ip.extensions().clone().into_iter().count() > 6 {
                 Some("more than six extension headers")
             } else {
@@ -186,7 +191,8 @@ pub fn options(mut bytes: &[u8]) -> Options {
                         options.value = word(2);
                         options.echo = word(6);
                     }
-                    (19 | 29, _) => options.found |= found::SIGNATURE,
+                    (19, 18) => options.found |= found::MD5,
+                    (29, _) => options.found |= found::AUTHENTICATION,
                     _ => {}
                 }
                 bytes = rest;

@@ -187,7 +187,10 @@ impl Controller {
             sweep::expire(&controller.datapath).map_err(Into::into)
         });
         self.tell("states", |controller| {
-            controller.services.second(&controller.datapath)
+            controller.services.second(&controller.datapath)?;
+            controller
+                .services
+                .tell_any_protecting(&mut controller.datapath)
         });
         self.tell("keys", |controller| {
             let mut keys = controller.datapath.maps.keys()?;

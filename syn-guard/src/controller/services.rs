@@ -510,6 +510,11 @@ impl Services {
         self.mark_again(datapath);
     }
 
+    /// Tells the data path when no service protects any more.
+    pub fn tell_any_protecting(&self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        Ok(datapath.maps.set_any_protecting(self.any_protecting())?)
+    }
+
     /// Counts another second of every service and decides.
     pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);

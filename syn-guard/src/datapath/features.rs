@@ -3,6 +3,7 @@
 use aya_obj::btf::{Btf, BtfKind};
 
 use syn_guard_common::abi::EngineKind;
+use syn_guard_common::wire::found;
 
 use super::DataPathError;
 
@@ -23,6 +24,10 @@ const ASSIGN_REQUEST_SINCE: &str = "6.9";
 /// The function that the `kernel` engine needs.
 const GEN_SYNCOOKIE: &str = "bpf_tcp_gen_syncookie";
 const GEN_SYNCOOKIE_SINCE: &str = "5.3";
+
+/// Functions that a kernel with TCP-MD5 and with TCP-AO (6.7) has.
+const MD5: &str = "tcp_md5_do_add";
+const AUTHENTICATION: &str = "tcp_inbound_ao_hash";
 
 /// Which engine the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -81,6 +86,8 @@ pub struct Features {
     pub engine: Engine,
     /// Why that one.
     pub why: String,
+    /// The TCP signatures that it knows: [`found::MD5`], [`found::AUTHENTICATION`].
+    pub signatures: u32,
 }
 
 impl Features {
@@ -152,7 +159,12 @@ impl Features {
                 )
             }
         };
-        Ok(Self { engine, why })
+        let knows = |function, signature| id(function).map_or(0, |_| signature);
+        Ok(Self {
+            engine,
+            why,
+            signatures: knows(MD5, found::MD5) | knows(AUTHENTICATION, found::AUTHENTICATION),
+        })
     }
 }
 

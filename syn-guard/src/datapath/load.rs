@@ -95,6 +95,7 @@ impl DataPath {
             .default_map_pin_directory(pins.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
+            .override_global("SIGNATURES", &features.signatures, true)
             .override_global("SK_ACK_BACKLOG", &fields.queued, true)
             .override_global("SK_MAX_ACK_BACKLOG", &fields.most, true)
             .load(object)

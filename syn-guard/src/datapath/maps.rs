@@ -28,6 +28,7 @@ pub struct Maps {
     by_port: Array<MapData, u32>,
     config: Array<MapData, ServiceConfig>,
     state: Array<MapData, ServiceState>,
+    any_protecting: Array<MapData, u32>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     listeners: HashMap<MapData, ListenerKey, Listener>,
     routes: LpmTrie<MapData, Address, u32>,
@@ -73,6 +74,7 @@ impl Maps {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),
             config: take!(ebpf, "SERVICE_CONFIG"),
             state: take!(ebpf, "SERVICE_STATE"),
+            any_protecting: take!(ebpf, "ANY_PROTECTING"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
             listeners: take!(ebpf, "LISTENERS"),
             routes: take!(ebpf, "ROUTES"),
@@ -155,6 +157,17 @@ impl Maps {
         self.state
             .get(&slot, 0)
             .map_err(|error| broken("SERVICE_STATE", &error))
+    }
+
+    /// Tells the data path whether any service protects. It notices itself when
+    /// one begins to.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_any_protecting(&mut self, any: bool) -> Result<(), DataPathError> {
+        self.any_protecting
+            .set(0, u32::from(any), 0)
+            .map_err(|error| broken("ANY_PROTECTING", &error))
     }
 
     /// The counts of a service, summed over the CPUs.

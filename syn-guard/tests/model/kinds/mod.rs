@@ -5,6 +5,7 @@ mod syns;
 
 use std::net::{IpAddr, SocketAddr};
 
+pub use self::syns::{SIGNED_AND_KNOWN, SIGNED_AND_UNKNOWN};
 use crate::build::{Fragment, PROVIDER_VLAN, Segment, VLAN, flags};
 use crate::setting::{PROTECTING, UNGUARDED, server};
 
@@ -103,8 +104,11 @@ fn no_segments() -> Vec<Kind> {
                 .to_vec(),
         ),
         (
-            "SYN behind more than six IPv6 extension headers",
-            vec![syn6(|it| it.extensions = vec![extension(); 7])],
+            "TCP or not, behind more than six IPv6 extension headers",
+            vec![
+                syn6(|it| it.extensions = vec![extension(); 7]),
+                syn6(|it| it.extensions = vec![extension(); 20]),
+            ],
         ),
         (
             "SYN behind three VLAN tags",
@@ -115,6 +119,12 @@ fn no_segments() -> Vec<Kind> {
 
 fn broken() -> Vec<Kind> {
     vec![
+        (
+            "IPv6 routing header on its way to somebody else",
+            vec![syn6(|it| {
+                it.extensions = vec![(43, vec![0, 0, 4, 1, 0, 0, 0, 0])];
+            })],
+        ),
         (
             "VLAN tag cut short",
             both(|it| {

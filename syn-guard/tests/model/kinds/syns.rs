@@ -123,6 +123,11 @@ pub fn answered() -> Vec<Kind> {
     ]
 }
 
+/// On a kernel that has TCP-AO.
+pub const SIGNED_AND_KNOWN: &str = "SYN with a TCP-AO signature, where the kernel has TCP-AO";
+/// On a kernel that takes the option for one that it does not know.
+pub const SIGNED_AND_UNKNOWN: &str = "SYN with a TCP-AO signature, where the kernel has not";
+
 /// Passed to the stack by every service.
 pub fn passed() -> Vec<Kind> {
     vec![
@@ -141,7 +146,13 @@ pub fn passed() -> Vec<Kind> {
             }),
         ),
         (
-            "SYN with a TCP-AO signature",
+            SIGNED_AND_KNOWN,
+            both(|it| {
+                it.options = [&[2, 4, 5, 0xb4, 29, 16][..], &[7; 14]].concat();
+            }),
+        ),
+        (
+            SIGNED_AND_UNKNOWN,
             both(|it| {
                 it.options = [&[2, 4, 5, 0xb4, 29, 16][..], &[7; 14]].concat();
             }),

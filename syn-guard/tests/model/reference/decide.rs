@@ -37,6 +37,9 @@ impl World {
     pub fn decide(&mut self, frame: &Frame) -> Decision {
         let located = match locate(frame) {
             Ok(located) => located,
+            Err(Reason::ManyExtensions) if self.any_protects() => {
+                return Reason::TooManyExtensions.into();
+            }
             Err(reason) => return reason.into(),
         };
         if located.first_fragment {
@@ -99,7 +102,8 @@ impl World {
             return Reason::NoListener.into();
         }
         let offer = options::read(frame, &located, &tcp);
-        if offer.signed || located.tcp_at + located.segment > frame.linear {
+        let signed = (offer.md5 && self.knows_md5) || (offer.ao && self.knows_ao);
+        if signed || located.tcp_at + located.segment > frame.linear {
             return Reason::Unanswerable.into();
         }
         let asks_for_ecn = tcp.ece && tcp.cwr && (located.traffic_class & 3 == 0 || tcp.reserved);
@@ -131,6 +135,11 @@ impl World {
             reason: Reason::CookieSent,
             reply: Some(Box::new(reply)),
         }
+    }
+
+    fn any_protects(&self) -> bool {
+        let mut services = self.services.values();
+        services.any(|service| service.state == State::Protecting)
     }
 
     /// Only a SYN to a service that protects may not come in pieces.

@@ -11,8 +11,10 @@ pub struct Offer {
     pub sack: bool,
     /// TSval.
     pub timestamp: Option<u32>,
-    /// TCP-MD5 or TCP-AO.
-    pub signed: bool,
+    /// A TCP-MD5 signature.
+    pub md5: bool,
+    /// A TCP-AO signature.
+    pub ao: bool,
 }
 
 /// Reads the options, up to the first one that is broken or that the first
@@ -41,7 +43,8 @@ pub fn read(frame: &Frame, located: &Located, tcp: &Tcp) -> Offer {
                     (8, [a, b, c, d, _, _, _, _]) => {
                         offer.timestamp = Some(u32::from_be_bytes([*a, *b, *c, *d]));
                     }
-                    (19 | 29, _) => offer.signed = true,
+                    (19, signature) if signature.len() == 16 => offer.md5 = true,
+                    (29, _) => offer.ao = true,
                     _ => {}
                 }
                 rest = others;

@@ -158,7 +158,12 @@ fn ipv6(frame: &Frame, located: &mut Located) -> Result<(), Reason> {
         let byte = |index: usize| rest.get(index).copied().ok_or(Reason::Unknown);
         let length = match next {
             // Hop-by-hop options, routing, destination options.
-            0 | 43 | 60 => 8 * (usize::from(byte(1)?) + 1),
+            // Routing with segments left: it goes on to somebody else.
+            43 if byte(3)? != 0 => return Err(Reason::Unknown),
+            0 | 43 | 60 => {
+                byte(3)?;
+                8 * (usize::from(byte(1)?) + 1)
+            }
             // Authentication.
             51 => 4 * (usize::from(byte(1)?) + 2),
             // Fragment.
@@ -174,6 +179,9 @@ fn ipv6(frame: &Frame, located: &mut Located) -> Result<(), Reason> {
         };
         next = byte(0)?;
         skipped += length;
+    }
+    if [0, 43, 44, 51, 60].contains(&next) {
+        return Err(Reason::ManyExtensions);
     }
     if next != IpNumber::TCP.0 {
         return Err(Reason::NotTcp);

@@ -69,6 +69,10 @@ pub enum Engine {
 #[derive(Clone, Debug)]
 pub struct World {
     pub engine: Engine,
+    /// Whether the kernel has TCP-MD5.
+    pub knows_md5: bool,
+    /// Whether the kernel has TCP-AO.
+    pub knows_ao: bool,
     /// By port.
     pub services: BTreeMap<u16, Service>,
     /// By own address, port and route class.
@@ -88,6 +92,8 @@ impl World {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
+            knows_md5: false,
+            knows_ao: false,
             services: BTreeMap::new(),
             listeners: HashMap::new(),
             routes: Vec::new(),

@@ -13,6 +13,7 @@ use syn_guard_common::abi::{
     CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac,
 };
 use syn_guard_common::cookie::Key;
+use syn_guard_common::wire::found;
 use xtask::lab::Lab;
 
 use self::compare::now_ns;
@@ -77,8 +78,13 @@ impl Rig {
         let mut probe = Vec::new();
         let splits = datapath.test_run(&[0; 64], 32, &mut probe).is_ok();
         let counted = datapath.maps.verdicts().unwrap();
+        let knows = |signature| datapath.features.signatures & signature != 0;
         Self {
-            world: World::new(engine),
+            world: World {
+                knows_md5: knows(found::MD5),
+                knows_ao: knows(found::AUTHENTICATION),
+                ..World::new(engine)
+            },
             datapath,
             counted: counted.iter().map(|(_, count)| *count).collect(),
             output: Vec::new(),
@@ -125,6 +131,9 @@ impl Rig {
         service.validating |= state == State::Protecting;
         let control = &self.datapath.control;
         control.set_state(service.slot, state, now_ns()).unwrap();
+        let mut states = self.world.services.values().map(|service| service.state);
+        let any = states.any(|state| state == State::Protecting);
+        self.datapath.maps.set_any_protecting(any).unwrap();
     }
 
     /// Ends the half-open connections of a service, uncounted.
