@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use syn_guard_common::abi::{
-    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, Mode, RouteKey, ServiceConfig, State, mac,
+    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, Mode, RouteKey,
+    ServiceConfig, State, listener_flags, mac,
 };
 use syn_guard_common::flow::Flow;
 use syn_guard_common::life::half_open_life_ns;
@@ -284,7 +285,10 @@ impl Services {
         datapath: &mut DataPath,
         listeners: &[Listener],
     ) -> Result<(), ControllerError> {
-        let entries = entries(listeners, &self.host, self.slots.by_port(), now_ns());
+        let mut entries = entries(listeners, &self.host, self.slots.by_port(), now_ns());
+        if entries.len() > MAX_LISTENERS as usize {
+            drop_classes(&mut entries);
+        }
         if self.entries.is_empty() {
             // What an earlier controller left and is no more.
             for key in datapath.maps.listeners() {
@@ -328,7 +332,7 @@ impl Services {
             if unlisted > 0 {
                 warn!(
                     "{unlisted} pairs of an own address and a port are not guarded: syn-guard keeps {} at most; name the ports that matter with --ports",
-                    syn_guard_common::abi::MAX_LISTENERS
+                    MAX_LISTENERS
                 );
             }
         }
@@ -615,6 +619,15 @@ impl Services {
     }
 }
 
+/// Leaves out what some clients' routes make different: where there is no room
+/// for all, a listener that is known matters more.
+fn drop_classes(entries: &mut HashMap<ListenerKey, Entry>) {
+    entries.retain(|key, _| key.route == 0);
+    for entry in entries.values_mut() {
+        entry.flags &= !listener_flags::ROUTED;
+    }
+}
+
 /// Tells the data path of every connection on these ports: its SYN must go to
 /// the stack, however long it was silent. Half-open ones need it only when
 /// guarding begins: later each is marked by its SYN.
@@ -650,4 +663,30 @@ fn programs(owners: &Owners, inodes: &HashSet<u64>) -> HashMap<u64, String> {
         .iter()
         .filter_map(|inode| Some((*inode, owners.get(*inode)?.program.clone())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn where_there_is_no_room_the_listeners_stay() {
+        let key = |route| ListenerKey {
+            address: IpAddr::from([198, 18, 0, 1]).into(),
+            port: 80,
+            route,
+        };
+        let entry = |flags| Entry {
+            flags,
+            ..Entry::default()
+        };
+        let both = listener_flags::SACK | listener_flags::ROUTED;
+        let mut entries = HashMap::from([(key(0), entry(both)), (key(3), entry(0))]);
+        drop_classes(&mut entries);
+        assert_eq!(
+            entries,
+            HashMap::from([(key(0), entry(listener_flags::SACK))])
+        );
+    }
 }
