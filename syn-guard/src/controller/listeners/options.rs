@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tracing::warn;
+
 use crate::kernel::owners::{Owners, descriptor};
 use crate::kernel::sock_diag::Listener;
 use crate::kernel::socket_options::{Defaults, SocketOptions};
@@ -12,7 +14,10 @@ const LOOKS: u8 = 2;
 
 /// The options of the listeners that are there.
 #[derive(Debug, Default)]
-pub struct KnownOptions(HashMap<u64, Known>);
+pub struct KnownOptions {
+    known: HashMap<u64, Known>,
+    said: bool,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -28,14 +33,12 @@ impl KnownOptions {
     /// Follows the listeners; `owners` has those of the new ones.
     pub fn follow(&mut self, listeners: &[Listener], owners: &Owners, defaults: &Defaults) {
         let there: HashSet<u64> = listeners.iter().map(|listener| listener.inode).collect();
-        self.0.retain(|inode, _| there.contains(inode));
+        self.known.retain(|inode, _| there.contains(inode));
         for listener in listeners {
             let inode = listener.inode;
             let told = (listener.rcvbuf, listener.tos, listener.traffic_class);
-            let known = self.0.entry(inode).or_insert_with(|| Known {
-                holder: owners
-                    .get(inode)
-                    .and_then(|owner| Some((owner.pid, descriptor(owner.pid, inode)?))),
+            let known = self.known.entry(inode).or_insert_with(|| Known {
+                holder: holder(owners, inode),
                 told,
                 looks: 0,
                 options: None,
@@ -49,20 +52,43 @@ impl KnownOptions {
                 continue;
             }
             known.looks += 1;
-            if let Some((pid, descriptor)) = known.holder {
-                let read = SocketOptions::read(pid, descriptor, inode, defaults);
-                known.options = read.ok().or(known.options);
+            if known.holder.is_none() {
+                // Whoever it was has gone, or was not to be seen.
+                known.holder = holder(owners, inode);
+            }
+            let read = match known.holder {
+                Some((pid, descriptor)) => SocketOptions::read(pid, descriptor, inode, defaults),
+                None => Err(std::io::ErrorKind::NotFound.into()),
+            };
+            match read {
+                Ok(options) => known.options = Some(options),
+                Err(error) => {
+                    known.holder = None;
+                    if !self.said && known.options.is_none() && known.looks == LOOKS {
+                        self.said = true;
+                        warn!(
+                            "the socket options of the listener on {} cannot be read ({error}); where a program has set TCP_MAXSEG, TCP_WINDOW_CLAMP or a TTL, cookies do not say so",
+                            listener.local
+                        );
+                    }
+                }
             }
         }
     }
 
     /// The options by inode.
     pub fn by_inode(&self) -> HashMap<u64, SocketOptions> {
-        self.0
+        self.known
             .iter()
             .filter_map(|(inode, known)| Some((*inode, known.options?)))
             .collect()
     }
+}
+
+/// A process that has the socket open, and as which descriptor.
+fn holder(owners: &Owners, inode: u64) -> Option<(u32, i32)> {
+    let owner = owners.get(inode)?;
+    Some((owner.pid, descriptor(owner.pid, inode)?))
 }
 
 #[cfg(test)]
