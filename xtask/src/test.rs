@@ -89,14 +89,10 @@ fn clippy(paths: &Paths, built: &Built) -> Result<()> {
     command::run(built.export(&mut cargo).args(["--", "-D", "warnings"]))
 }
 
-/// What selects [`COOKIE_TESTS`].
+/// What selects [`COOKIE_TESTS`]: of the workspace, as it was built before.
 fn cookie_tests() -> Vec<String> {
     let files = COOKIE_TESTS.iter().flat_map(|file| ["--test", file]);
-    ["-p", "syn-guard"]
-        .into_iter()
-        .chain(files)
-        .map(str::to_owned)
-        .collect()
+    files.map(str::to_owned).collect()
 }
 
 /// Results, as the test programs write them.
