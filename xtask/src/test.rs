@@ -15,7 +15,16 @@ use crate::{
 };
 
 /// Test files whose guards send cookies: they run with each engine.
-const COOKIE_TESTS: [&str; 5] = ["bad_wire", "cookie", "programs", "stack", "wire"];
+const COOKIE_TESTS: [&str; 8] = [
+    "bad_wire",
+    "cookie",
+    "life",
+    "listeners",
+    "open_connections",
+    "programs",
+    "stack",
+    "wire",
+];
 
 /// The workspace without the crates that only build for the BPF target.
 const HOST: [&str; 5] = [
