@@ -270,7 +270,7 @@ fn detach_removes_what_a_killed_guard_left() {
     };
     assert_eq!(
         lab.syn_guard_output(&["detach"]).unwrap(),
-        format!("detached from sg-server\n{timestamps}net.ipv4.tcp_syncookies is 0 again\n")
+        format!("detached from sg-server\nnet.ipv4.tcp_syncookies is 0 again\n{timestamps}")
     );
     nothing_is_left(&lab, &before);
     assert_eq!(

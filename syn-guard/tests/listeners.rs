@@ -367,8 +367,9 @@ fn one_full_queue_of_four_lets_no_flood_in() {
         verdict(&guard, &lab, "accept_queue_full"),
     );
     println!("{SYNS} SYNs: {sent} cookies, {full} passed for a full queue");
-    // Now and then one that the full listener would get, which drops it.
-    assert!(sent >= u64::from(SYNS) * 3 / 4, "{sent}");
+    // Now and then one that the full listener would get, which drops it; with
+    // the kernel's cookies each of them, a quarter.
+    assert!(sent >= u64::from(SYNS) / 2, "{sent}");
     let half_open = common::half_open_of_ss(&lab).len();
     assert!(half_open < 10, "{half_open}");
     drop(stuck);
