@@ -41,7 +41,14 @@ const PROGRAMS: [&str; 9] = [
     "chrt", "ip", "netstat", "nginx", "setpriv", "sh", "ss", "taskset", "tc",
 ];
 /// Kernel modules.
-const MODULES: [&str; 5] = ["tcp_diag", "tun", "veth", "virtio_net", "virtio_pci"];
+const MODULES: [&str; 6] = [
+    "macvlan",
+    "tcp_diag",
+    "tun",
+    "veth",
+    "virtio_net",
+    "virtio_pci",
+];
 /// How much longer everything takes there; see `xtask::lab::patience`.
 const PATIENCE: u32 = 3;
 
