@@ -12,7 +12,7 @@ use checks::{answer, cookie, parse};
 use frames::{Extension, Ip, LINUX, MACOS, Shape, WINDOWS};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use syn_guard_common::wire::Slice;
+use syn_guard_common::wire::{Slice, found};
 
 /// Options one after the other, of every kind the guard knows and of others,
 /// some of them broken.
@@ -177,7 +177,8 @@ proptest! {
         }
         let (frame, _) = shape.build();
         let answered = answer::check(&frame, &setup);
-        let signed = parse::read(&frame).unwrap().options.found & 8 != 0;
+        let signatures = found::MD5 | found::AUTHENTICATION;
+        let signed = parse::read(&frame).unwrap().options.found & signatures != 0;
         prop_assert!(!syn || answered || signed);
     }
 
