@@ -1,35 +1,36 @@
 //! The guarded services: which there are, what the data path knows of them,
 //! and their states.
 
+mod states;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use syn_guard_common::abi::{
-    Event, Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, Mode, RouteKey,
-    ServiceConfig, State, listener_flags, mac,
+    Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, Mode, RouteKey, ServiceConfig,
+    State, listener_flags, mac,
 };
-use syn_guard_common::flow::Flow;
 use syn_guard_common::life::half_open_life_ns;
 use syn_guard_common::policy::Limits;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::clock::now_ns;
-use super::guarded::{Action, Guarded};
-use super::kernel_engine::CookieTimestamps;
-use super::listeners::{
+use states::mark_connections;
+
+use crate::controller::clock::now_ns;
+use crate::controller::guarded::Guarded;
+use crate::controller::kernel_engine::CookieTimestamps;
+use crate::controller::listeners::{
     Backlog, Host, KnownOptions, MPTCP, Proxies, backlogs, entries, must_tell, open_ports,
 };
-use super::routes::RouteReader;
-use super::slots::Slots;
-use super::{ControllerError, Options, sweep};
-use crate::datapath::{DataPath, DataPathError, Takeover};
+use crate::controller::routes::RouteReader;
+use crate::controller::slots::Slots;
+use crate::controller::{ControllerError, Options, sweep};
+use crate::datapath::{DataPath, Takeover};
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
 use crate::kernel::owners::Owners;
-use crate::kernel::sock_diag::{
-    Listener, TcpState, for_each_connection, half_open_by_port, listeners,
-};
+use crate::kernel::sock_diag::{Listener, listeners};
 use crate::kernel::socket_options::Defaults;
 
 /// How often the connections of a protecting service are told to the data
@@ -415,50 +416,6 @@ impl Services {
         Ok(())
     }
 
-    /// Puts services into the state that the mode alone demands.
-    fn apply_mode(&mut self, datapath: &DataPath) -> Result<(), DataPathError> {
-        let (now, hold_ns) = (now_ns(), self.hold_ns());
-        let begins =
-            |guarded: &Guarded| guarded.mode == Mode::Protect && guarded.state != State::Protecting;
-        let begun = self.ports_that(begins);
-        mark_connections(datapath, &begun, false);
-        for guarded in self.guarded.values_mut() {
-            match (guarded.mode, guarded.state) {
-                (Mode::Protect, State::Observing | State::Off) => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Protecting, now)?;
-                    guarded.protecting_because("--mode protect".to_owned(), now, now, hold_ns);
-                    info!(
-                        service = guarded.port,
-                        "observing -> protecting: {}", guarded.reason
-                    );
-                }
-                (Mode::Observe, State::Protecting) => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Observing, now)?;
-                    guarded.released(0, now);
-                    guarded.reason = "--mode observe".to_owned();
-                    info!(
-                        service = guarded.port,
-                        "protecting -> observing: {}", guarded.reason
-                    );
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn ports_that(&self, are: impl Fn(&Guarded) -> bool) -> HashSet<u16> {
-        self.guarded
-            .values()
-            .filter(|guarded| are(guarded))
-            .map(|guarded| guarded.port)
-            .collect()
-    }
-
     fn remove(
         &mut self,
         datapath: &mut DataPath,
@@ -489,134 +446,6 @@ impl Services {
             );
         }
     }
-
-    /// The data path says that a service started to protect.
-    pub fn protecting(&mut self, event: &Event, datapath: &DataPath) {
-        let hold_ns = self.hold_ns();
-        let Some(guarded) = self
-            .guarded
-            .values_mut()
-            .find(|guarded| guarded.slot == event.slot)
-        else {
-            return;
-        };
-        if !guarded.protecting(event, now_ns(), hold_ns) {
-            return;
-        }
-        warn!(
-            service = guarded.port,
-            half_open = event.half_open,
-            untracked = event.untracked,
-            limit = event.limit,
-            "observing -> protecting: {}",
-            guarded.reason
-        );
-        self.mark_again(datapath);
-    }
-
-    /// Tells the data path when no service protects any more.
-    pub fn tell_any_protecting(&self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        Ok(datapath.maps.set_any_protecting(self.any_protecting())?)
-    }
-
-    /// Counts another second of every service and decides.
-    pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
-        let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
-        let now = now_ns();
-        let kernel = if self.mode == Mode::Auto {
-            half_open_by_port(|port, age| {
-                self.guarded
-                    .get(&port)
-                    .is_some_and(|guarded| guarded.saw_begin(age, life_ns, now))
-            })
-            .unwrap_or_else(|error| {
-                warn!("the kernel's half-open connections are not counted: {error}");
-                HashMap::new()
-            })
-        } else {
-            HashMap::new()
-        };
-        for guarded in self.guarded.values_mut() {
-            let now = now_ns();
-            let in_kernel = kernel.get(&guarded.port).copied().unwrap_or(0);
-            let state = datapath.maps.state(guarded.slot)?;
-            let protects = State::from_u32(state.state) == State::Protecting;
-            if protects && guarded.state != State::Protecting {
-                // The ring buffer was full, or this controller not yet there.
-                guarded.found_protecting(state.since_ns, now, hold_ns);
-                self.marked_at_ns = 0;
-                warn!(
-                    service = guarded.port,
-                    "observing -> protecting: {}", guarded.reason
-                );
-            } else if let Some(reason) = guarded.kernel_demands(in_kernel) {
-                datapath
-                    .control
-                    .set_state(guarded.slot, State::Protecting, now)?;
-                guarded.protecting_because(reason, now, now, hold_ns);
-                self.marked_at_ns = 0;
-                warn!(
-                    service = guarded.port,
-                    half_open = in_kernel,
-                    limit = guarded.limits.on,
-                    "observing -> protecting: {}",
-                    guarded.reason
-                );
-            }
-            if protects && state.validating == 0 {
-                // Else every cookie that it sends would come back in vain.
-                datapath
-                    .control
-                    .set_state(guarded.slot, State::Protecting, state.since_ns)?;
-                warn!(
-                    service = guarded.port,
-                    "protected without validating cookies: it does again"
-                );
-            }
-            // No write could right it that loses no count.
-            if state.half_open > u64::from(MAX_HALF_OPEN) {
-                if self.said.miscounted.insert(guarded.port) {
-                    warn!(
-                        service = guarded.port,
-                        half_open = state.half_open,
-                        "the count of half-open connections is wrong: restart syn-guard"
-                    );
-                }
-            } else {
-                self.said.miscounted.remove(&guarded.port);
-            }
-            let half_open = state.half_open.max(in_kernel);
-            let counters = datapath.maps.counters(guarded.slot)?;
-            match guarded.second(half_open, &counters, life_ns, now) {
-                Action::None => {}
-                Action::Release => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Observing, now)?;
-                    guarded.released(self.hold.as_secs(), now);
-                    info!(
-                        service = guarded.port,
-                        pressure = guarded.pressure,
-                        limit = guarded.limits.off,
-                        "protecting -> observing: {}",
-                        guarded.reason
-                    );
-                }
-                Action::StopValidating => datapath.control.stop_validating(guarded.slot)?,
-            }
-        }
-        if self.any_protecting() && now_ns().saturating_sub(self.marked_at_ns) > MARK_EVERY_NS {
-            self.mark_again(datapath);
-        }
-        Ok(())
-    }
-
-    /// Tells the data path again of what protecting services have.
-    fn mark_again(&mut self, datapath: &DataPath) {
-        self.marked_at_ns = now_ns();
-        let ports = self.ports_that(|guarded| guarded.state == State::Protecting);
-        mark_connections(datapath, &ports, false);
-    }
 }
 
 /// Leaves out what some clients' routes make different: where there is no room
@@ -626,35 +455,6 @@ fn drop_classes(entries: &mut HashMap<ListenerKey, Entry>) {
     for entry in entries.values_mut() {
         entry.flags &= !listener_flags::ROUTED;
     }
-}
-
-/// Tells the data path of every connection on these ports: its SYN must go to
-/// the stack, however long it was silent. Half-open ones need it only when
-/// guarding begins: later each is marked by its SYN.
-fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_open: bool) {
-    let (mut marked, mut failed) = (0_usize, None);
-    let walked = for_each_connection(ports, |connection| {
-        if connection.state == TcpState::SynRecv && !half_open {
-            return;
-        }
-        let flow = Flow {
-            remote: connection.remote.ip().to_canonical().into(),
-            local: connection.local.ip().to_canonical().into(),
-            remote_port: connection.remote.port(),
-            local_port: connection.local.port(),
-        };
-        match datapath.control.mark_connection(flow) {
-            Ok(()) => marked += 1,
-            Err(error) => failed = Some(error),
-        }
-    });
-    if let Err(error) = walked {
-        warn!("connections of guarded services are not known: {error}");
-    }
-    if let Some(error) = failed {
-        warn!("connections of guarded services could not be told: {error}");
-    }
-    debug!(marked, "told the data path of existing connections");
 }
 
 /// The names of the programs that hold sockets, by inode.
