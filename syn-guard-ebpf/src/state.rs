@@ -3,7 +3,8 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::{addr_of, addr_of_mut};
 
-use syn_guard_common::abi::{Event, ServiceConfig, ServiceState, State};
+use syn_guard_common::abi::{Event, EventKind, ServiceConfig, ServiceState, State};
+use syn_guard_common::address::Address;
 
 use crate::count;
 use crate::maps::{ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
@@ -167,10 +168,13 @@ impl Service {
         count::service(self.slot, |counters| counters.protections += 1);
         let event = Event {
             at_ns: now_ns,
-            half_open,
+            value: half_open,
             limit,
+            source: Address([0; 4]),
             slot: self.slot,
             untracked: untracked as u32,
+            kind: EventKind::HalfOpen as u32,
+            reserved: 0,
         };
         // A full ring buffer loses the reason, not the change: the controller
         // reads the state as well.

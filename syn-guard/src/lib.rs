@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod controller;
 pub mod datapath;
+pub mod events;
 pub mod kernel;
 pub mod list;
 pub mod metrics;

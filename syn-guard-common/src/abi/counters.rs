@@ -23,7 +23,7 @@ pub fn handshake_bucket(ns: u64) -> usize {
 /// | offset | size | what |
 /// | --- | --- | --- |
 /// | 0 | 13 x 8 | handshakes by duration |
-/// | 104 | 13 x 8 | the fields below, in their order |
+/// | 104 | 19 x 8 | the fields below, in their order |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ServiceCounters {
@@ -56,9 +56,21 @@ pub struct ServiceCounters {
     pub cookies_failed: u64,
     /// Changes from observing to protecting.
     pub protections: u64,
+    /// SYNs of heavy sources: those that have counters of their own.
+    pub heavy_syns: u64,
+    /// SYNs from allowed prefixes.
+    pub allowed: u64,
+    /// SYNs dropped because their prefix is denied.
+    pub denied: u64,
+    /// SYNs dropped because their source is over its limit.
+    pub source_limited: u64,
+    /// SYNs dropped because too many replies went to their prefix.
+    pub reply_limited: u64,
+    /// Stray ACKs dropped because there were too many.
+    pub strays_dropped: u64,
 }
 
-const _: () = assert!(size_of::<ServiceCounters>() == 26 * 8);
+const _: () = assert!(size_of::<ServiceCounters>() == 32 * 8);
 
 impl ServiceCounters {
     /// Adds another CPU's counts.
@@ -79,6 +91,12 @@ impl ServiceCounters {
         self.cookies_rejected += other.cookies_rejected;
         self.cookies_failed += other.cookies_failed;
         self.protections += other.protections;
+        self.heavy_syns += other.heavy_syns;
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.source_limited += other.source_limited;
+        self.reply_limited += other.reply_limited;
+        self.strays_dropped += other.strays_dropped;
     }
 }
 

@@ -9,14 +9,17 @@ mod filter;
 mod keys;
 mod listener;
 mod mac;
+mod prefix;
+mod sample;
 mod service;
+mod settings;
 mod tracking;
 mod verdict;
 
 pub use control::{Command, Operation};
 pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket};
 pub use engine::EngineKind;
-pub use event::Event;
+pub use event::{Event, EventKind};
 pub use filter::{
     Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
     JUST_COMPLETED_CELLS, established_cell,
@@ -24,7 +27,10 @@ pub use filter::{
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
 pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
+pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry};
+pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use service::{Mode, ServiceConfig, ServiceState, State};
+pub use settings::Settings;
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};
 
@@ -67,10 +73,13 @@ plain!(
     HalfOpen,
     Listener,
     ListenerKey,
+    PrefixEntry,
     RouteKey,
     ServiceConfig,
     ServiceCounters,
     ServiceState,
+    Settings,
     Source,
     SourceKey,
+    SourceSample,
 );

@@ -10,6 +10,8 @@ pub enum Mode {
     Auto = 1,
     /// Answer every SYN with a cookie.
     Protect = 2,
+    /// Not even count.
+    Off = 3,
 }
 
 /// What a service does.
@@ -52,8 +54,9 @@ impl State {
 /// | --- | --- | --- |
 /// | 0 | 8 | half-open connections at which to protect |
 /// | 8 | 8 | life of a half-open connection, ns |
-/// | 16 | 4 | [`Mode`] |
-/// | 20 | 4 | port, host byte order; 0: the slot is free |
+/// | 16 | 8 | unanswered SYNs a second at which to protect; 0: no limit |
+/// | 24 | 4 | [`Mode`] |
+/// | 28 | 4 | port, host byte order; 0: the slot is free |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ServiceConfig {
@@ -61,13 +64,16 @@ pub struct ServiceConfig {
     pub limit: u64,
     /// Nanoseconds that the kernel keeps a half-open connection.
     pub life_ns: u64,
+    /// Unanswered SYNs a second at which the service starts to protect; 0: no
+    /// limit.
+    pub unanswered_rate: u64,
     /// A [`Mode`].
     pub mode: u32,
     /// The port; 0 when the slot is free.
     pub port: u32,
 }
 
-const _: () = assert!(size_of::<ServiceConfig>() == 24);
+const _: () = assert!(size_of::<ServiceConfig>() == 32);
 
 /// What the data path keeps of a service. The controller changes it only
 /// through the control program, so that no count is lost.
@@ -81,6 +87,8 @@ const _: () = assert!(size_of::<ServiceConfig>() == 24);
 /// | 32 | 4 | [`State`] |
 /// | 36 | 4 | 1 while cookies of this service are validated |
 /// | 40 | 8 | how many CPUs saw the limit reached; the first one switches |
+/// | 48 | 8 | level of unanswered SYNs: each adds one, each completed handshake takes one away, time takes the limit away every second |
+/// | 56 | 8 | tick until which time was taken from that level |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ServiceState {
@@ -100,6 +108,10 @@ pub struct ServiceState {
     /// CPUs that saw the limit reached since the service began to observe: the
     /// first one switches it.
     pub switching: u64,
+    /// Unanswered SYNs, less what time took away.
+    pub unanswered: u64,
+    /// The tick until which time was taken away.
+    pub unanswered_tick: u64,
 }
 
-const _: () = assert!(size_of::<ServiceState>() == 48);
+const _: () = assert!(size_of::<ServiceState>() == 64);

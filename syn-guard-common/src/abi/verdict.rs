@@ -101,6 +101,22 @@ reasons! {
     ManyExtensions = 19, Pass, "many_extensions";
     /// The same, while a service protects: what a flood could hide a SYN behind.
     TooManyExtensions = 20, Drop, "too_many_extensions";
+    /// A SYN from an allowed prefix.
+    Allowed = 21, Pass, "allowed";
+    /// A SYN from a denied prefix.
+    Denied = 22, Drop, "denied";
+    /// A SYN to a protecting service from a source that is over its limit.
+    SourceLimit = 23, Drop, "source_limit";
+    /// A SYN to a protecting service whose reply would be one too many to its
+    /// prefix.
+    ReplyLimit = 24, Drop, "reply_limit";
+    /// A stray ACK, of no connection and to whose flow no cookie went lately: the
+    /// stack answers it with RST. Counted on top of [`Segment`](Self::Segment).
+    StrayAck = 25, Pass, "stray_ack";
+    /// The same, when they are too many.
+    AckFlood = 26, Drop, "ack_flood";
+    /// An ACK with a cookie whose connection was there before.
+    ReplayedAck = 27, Drop, "replayed_ack";
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{LogFormat, Paths, RunArgs};
 use super::instance::Instance;
 use super::{bpffs, runtime};
-use crate::controller::{Controller, Options, choose_interfaces, restore};
+use crate::controller::{Controller, Detection, Options, choose_interfaces, restore};
 use crate::datapath::{
     DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
 };
@@ -65,9 +65,13 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
     let options = Options {
         interfaces,
         ports: args.ports.clone(),
-        mode: args.mode.into(),
-        max_half_open: args.max_half_open,
-        hold: args.hold(),
+        detection: Detection {
+            mode: args.mode.into(),
+            max_half_open: args.max_half_open,
+            hold: args.hold(),
+            ..Detection::default()
+        },
+        ..Options::default()
     };
     let controller = match Controller::start(options, datapath, journal) {
         Ok(controller) => controller,

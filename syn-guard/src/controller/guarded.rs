@@ -102,7 +102,7 @@ impl Guarded {
         };
         let reason = format!(
             "{} half-open connections{untracked} reached {}",
-            event.half_open,
+            event.value,
             self.limit_words()
         );
         if self.state == State::Protecting {
@@ -238,6 +238,7 @@ impl Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use syn_guard_common::address::Address;
 
     const SECOND: u64 = 1_000_000_000;
     const LIFE: u64 = 63 * SECOND;
@@ -253,10 +254,13 @@ mod tests {
     fn event(at_ns: u64, half_open: u64) -> Event {
         Event {
             at_ns,
-            half_open,
+            value: half_open,
             limit: 255,
+            source: Address::default(),
             slot: 0,
             untracked: 0,
+            kind: 1,
+            reserved: 0,
         }
     }
 

@@ -85,7 +85,8 @@ impl Controller {
             if need(&mut self.journal)? || ending || self.settings != KernelSettings::Forced {
                 self.settings = KernelSettings::Forced;
                 self.services.cookie_timestamps().ending = false;
-                self.services.refresh(&mut self.datapath)?;
+                self.services
+                    .refresh(&mut self.datapath, &mut self.event_log)?;
             }
             return Ok(());
         }
@@ -114,7 +115,8 @@ impl Controller {
         // First no more cookies that need them: a service may begin to protect
         // at any moment.
         self.services.cookie_timestamps().ending = true;
-        self.services.refresh(&mut self.datapath)?;
+        self.services
+            .refresh(&mut self.datapath, &mut self.event_log)?;
         if self.services.any_protecting() {
             return Ok(());
         }

@@ -29,9 +29,12 @@ use tracing::{error, info, warn};
 
 pub use error::ControllerError;
 pub use interfaces::choose_interfaces;
-pub use options::{Options, mode_name};
+pub use options::{
+    Detection, Harden, LimitOptions, ListOptions, Options, ServiceOptions, mode_name,
+};
 
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
+use crate::events::EventLog;
 use crate::report::ReportRequest;
 use crate::undo::{Journal, Outcome};
 use interfaces::Interfaces;
@@ -58,6 +61,7 @@ pub struct Controller {
     keys: KeyRing,
     journal: Journal,
     settings: KernelSettings,
+    event_log: EventLog,
     started_at: f64,
 }
 
@@ -71,7 +75,8 @@ impl Controller {
         mut datapath: DataPath,
         mut journal: Journal,
     ) -> Result<Self, Box<StartError>> {
-        match Self::prepare(&mut options, &mut datapath, &mut journal) {
+        let mut event_log = EventLog::default();
+        match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
             Ok((events, interfaces, services, keys)) => Ok(Self {
                 options,
                 datapath,
@@ -80,6 +85,7 @@ impl Controller {
                 services,
                 keys,
                 settings: KernelSettings::found(&journal),
+                event_log,
                 journal,
                 started_at: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -97,13 +103,14 @@ impl Controller {
         options: &mut Options,
         datapath: &mut DataPath,
         journal: &mut Journal,
+        log: &mut EventLog,
     ) -> Result<(EventReader, Interfaces, Services, KeyRing), ControllerError> {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
-            && options.mode != Mode::Observe
+            && options.detection.mode != Mode::Observe
         {
             warn!("observing only, whatever --mode says: {reason}");
-            options.mode = Mode::Observe;
+            options.detection.mode = Mode::Observe;
         }
         let features = &datapath.features;
         info!("engine {}: {}", features.engine.name(), features.why);
@@ -118,7 +125,7 @@ impl Controller {
         // Before anything that an earlier guard's programs go by is changed:
         // attaching is what fails.
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
-        match guard(options, datapath, journal) {
+        match guard(options, datapath, journal, log) {
             Ok(services) => {
                 datapath.detach_others(&options.interfaces);
                 Ok((events, interfaces, services, keys))
@@ -170,7 +177,8 @@ impl Controller {
         match events {
             Ok(events) => {
                 for event in events {
-                    self.services.protecting(&event, &self.datapath);
+                    self.services
+                        .protecting(&event, &self.datapath, &mut self.event_log);
                 }
                 self.keep_kernel_engine_or_say();
             }
@@ -181,13 +189,17 @@ impl Controller {
     /// What is done once a second. What fails is said and tried again.
     fn second(&mut self) {
         self.tell("services", |controller| {
-            controller.services.refresh(&mut controller.datapath)
+            controller
+                .services
+                .refresh(&mut controller.datapath, &mut controller.event_log)
         });
         self.tell("half-open connections", |controller| {
             sweep::expire(&controller.datapath).map_err(Into::into)
         });
         self.tell("states", |controller| {
-            controller.services.second(&controller.datapath)?;
+            controller
+                .services
+                .second(&controller.datapath, &mut controller.event_log)?;
             controller
                 .services
                 .tell_any_protecting(&mut controller.datapath)
@@ -334,19 +346,21 @@ fn guard(
     options: &Options,
     datapath: &mut DataPath,
     journal: &mut Journal,
+    log: &mut EventLog,
 ) -> Result<Services, ControllerError> {
-    if options.mode == Mode::Protect && matches!(datapath.features.engine, Engine::Kernel) {
+    if options.detection.mode == Mode::Protect && matches!(datapath.features.engine, Engine::Kernel)
+    {
         kernel_engine::need(journal)?;
     }
     keep_syncookies(options, journal)?;
     let mut services = Services::new(options, datapath)?;
-    services.refresh(datapath)?;
+    services.refresh(datapath, log)?;
     Ok(services)
 }
 
 /// Sets `tcp_syncookies` to 1 where it is 0 and a service may protect.
 fn keep_syncookies(options: &Options, journal: &mut Journal) -> Result<(), ControllerError> {
-    if options.mode == Mode::Observe {
+    if options.detection.mode == Mode::Observe {
         return Ok(());
     }
     if crate::kernel::sysctl::get_u64(SYNCOOKIES)? == 0 {

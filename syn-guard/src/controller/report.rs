@@ -32,7 +32,7 @@ impl Controller {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("SYN_GUARD_GIT").to_owned(),
             started_at: self.started_at,
-            mode: mode_name(self.options.mode).to_owned(),
+            mode: mode_name(self.options.detection.mode).to_owned(),
             engine: engine.to_owned(),
             engine_reason,
             map_bytes: Maps::memory(),

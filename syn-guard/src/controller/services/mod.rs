@@ -4,11 +4,10 @@
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use syn_guard_common::abi::{
-    Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, Mode, RouteKey, ServiceConfig,
-    State, listener_flags, mac,
+    Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, RouteKey, ServiceConfig, State,
+    listener_flags, mac,
 };
 use syn_guard_common::life::half_open_life_ns;
 use syn_guard_common::policy::Limits;
@@ -26,6 +25,7 @@ use crate::controller::routes::RouteReader;
 use crate::controller::slots::Slots;
 use crate::controller::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, Takeover};
+use crate::events::EventLog;
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
@@ -40,9 +40,7 @@ const MARK_EVERY_NS: u64 = 20_000_000_000;
 /// All guarded services.
 pub struct Services {
     ports: BTreeSet<u16>,
-    mode: Mode,
-    max_half_open: Option<u64>,
-    hold: Duration,
+    wanted: Options,
     slots: Slots,
     guarded: BTreeMap<u16, Guarded>,
     entries: HashMap<ListenerKey, Entry>,
@@ -83,9 +81,7 @@ impl Services {
         let classes = routes.classes(&settings, &interfaces()?, &options.interfaces, None)?;
         let mut services = Self {
             ports: options.ports.iter().copied().collect(),
-            mode: options.mode,
-            max_half_open: options.max_half_open,
-            hold: options.hold,
+            wanted: options.clone(),
             slots: Slots::default(),
             guarded: BTreeMap::new(),
             entries: HashMap::new(),
@@ -111,7 +107,8 @@ impl Services {
         if datapath.takeover == Takeover::Continued {
             services.slots = Slots::continued(datapath.maps.ports()?);
             for (port, slot) in services.slots.by_port() {
-                let mut guarded = Guarded::new(*port, *slot, services.mode, now);
+                let mut guarded =
+                    Guarded::new(*port, *slot, services.wanted.of_service(*port).mode, now);
                 let state = datapath.maps.state(*slot)?;
                 if State::from_u32(state.state) == State::Protecting {
                     guarded.protecting_because(
@@ -128,7 +125,7 @@ impl Services {
     }
 
     const fn hold_ns(&self) -> u64 {
-        let ns = self.hold.as_nanos();
+        let ns = self.wanted.detection.hold.as_nanos();
         if ns > u64::MAX as u128 {
             u64::MAX
         } else {
@@ -173,7 +170,11 @@ impl Services {
 
     /// Follows listeners, own addresses and settings. What fails half-way is
     /// done the next time: what is to be done goes by what the maps say.
-    pub fn refresh(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+    pub fn refresh(
+        &mut self,
+        datapath: &mut DataPath,
+        log: &mut EventLog,
+    ) -> Result<(), ControllerError> {
         let own_macs = self.read_host()?;
         if own_macs != self.own_macs {
             datapath.maps.set_own_macs(own_macs.iter().copied())?;
@@ -197,8 +198,10 @@ impl Services {
         for (port, slot) in self.slots.by_port() {
             if !self.guarded.contains_key(port) {
                 datapath.maps.clear_slot(*slot)?;
-                self.guarded
-                    .insert(*port, Guarded::new(*port, *slot, self.mode, now));
+                self.guarded.insert(
+                    *port,
+                    Guarded::new(*port, *slot, self.wanted.of_service(*port).mode, now),
+                );
             }
         }
         self.write_configs(datapath)?;
@@ -219,7 +222,7 @@ impl Services {
         // From here on the data path sees every SYN; of those that the kernel
         // answered before, it must know before it answers any.
         mark_connections(datapath, &begun, true);
-        self.apply_mode(datapath)?;
+        self.apply_mode(datapath, log)?;
         self.say_refused(&refused);
         self.say_mptcp();
         Ok(())
@@ -400,12 +403,14 @@ impl Services {
                 .get(&guarded.port)
                 .map_or(0, |backlog| backlog.backlog);
             guarded.backlog = backlog;
-            guarded.limit_is_set = self.max_half_open.is_some();
+            let detection = self.wanted.of_service(guarded.port);
+            guarded.limit_is_set = detection.max_half_open.is_some();
             let capacity = u64::from(MAX_HALF_OPEN) / 2;
-            guarded.limits = Limits::new(backlog, self.max_half_open, capacity);
+            guarded.limits = Limits::new(backlog, detection.max_half_open, capacity);
             let config = ServiceConfig {
                 limit: guarded.limits.on,
                 life_ns: self.life_ns,
+                unanswered_rate: 0,
                 mode: guarded.mode as u32,
                 port: u32::from(guarded.port),
             };

@@ -5,18 +5,23 @@ use std::collections::{HashMap, HashSet};
 
 use syn_guard_common::abi::{Event, MAX_HALF_OPEN, Mode, State};
 use syn_guard_common::flow::Flow;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{MARK_EVERY_NS, Services};
 use crate::controller::ControllerError;
 use crate::controller::clock::now_ns;
 use crate::controller::guarded::{Action, Guarded};
 use crate::datapath::{DataPath, DataPathError};
+use crate::events::{EventKind, EventLog, Level};
 use crate::kernel::sock_diag::{TcpState, for_each_connection, half_open_by_port};
 
 impl Services {
     /// Puts services into the state that the mode alone demands.
-    pub(super) fn apply_mode(&mut self, datapath: &DataPath) -> Result<(), DataPathError> {
+    pub(super) fn apply_mode(
+        &mut self,
+        datapath: &DataPath,
+        log: &mut EventLog,
+    ) -> Result<(), DataPathError> {
         let (now, hold_ns) = (now_ns(), self.hold_ns());
         let begins =
             |guarded: &Guarded| guarded.mode == Mode::Protect && guarded.state != State::Protecting;
@@ -29,9 +34,12 @@ impl Services {
                         .control
                         .set_state(guarded.slot, State::Protecting, now)?;
                     guarded.protecting_because("--mode protect".to_owned(), now, now, hold_ns);
-                    info!(
-                        service = guarded.port,
-                        "observing -> protecting: {}", guarded.reason
+                    log.push(
+                        EventKind::State,
+                        Level::Info,
+                        Some(guarded.port),
+                        format!("observing -> protecting: {}", guarded.reason),
+                        &[],
                     );
                 }
                 (Mode::Observe, State::Protecting) => {
@@ -40,9 +48,12 @@ impl Services {
                         .set_state(guarded.slot, State::Observing, now)?;
                     guarded.released(0, now);
                     guarded.reason = "--mode observe".to_owned();
-                    info!(
-                        service = guarded.port,
-                        "protecting -> observing: {}", guarded.reason
+                    log.push(
+                        EventKind::State,
+                        Level::Info,
+                        Some(guarded.port),
+                        format!("protecting -> observing: {}", guarded.reason),
+                        &[],
                     );
                 }
                 _ => {}
@@ -60,7 +71,7 @@ impl Services {
     }
 
     /// The data path says that a service started to protect.
-    pub fn protecting(&mut self, event: &Event, datapath: &DataPath) {
+    pub fn protecting(&mut self, event: &Event, datapath: &DataPath, log: &mut EventLog) {
         let hold_ns = self.hold_ns();
         let Some(guarded) = self
             .guarded
@@ -72,13 +83,16 @@ impl Services {
         if !guarded.protecting(event, now_ns(), hold_ns) {
             return;
         }
-        warn!(
-            service = guarded.port,
-            half_open = event.half_open,
-            untracked = event.untracked,
-            limit = event.limit,
-            "observing -> protecting: {}",
-            guarded.reason
+        log.push(
+            EventKind::State,
+            Level::Warn,
+            Some(guarded.port),
+            format!("observing -> protecting: {}", guarded.reason),
+            &[
+                ("half_open", event.value as f64),
+                ("untracked", f64::from(event.untracked)),
+                ("limit", event.limit as f64),
+            ],
         );
         self.mark_again(datapath);
     }
@@ -89,10 +103,14 @@ impl Services {
     }
 
     /// Counts another second of every service and decides.
-    pub fn second(&mut self, datapath: &DataPath) -> Result<(), ControllerError> {
+    pub fn second(
+        &mut self,
+        datapath: &DataPath,
+        log: &mut EventLog,
+    ) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
         let now = now_ns();
-        let kernel = if self.mode == Mode::Auto {
+        let kernel = if self.wanted.detection.mode == Mode::Auto {
             half_open_by_port(|port, age| {
                 self.guarded
                     .get(&port)
@@ -114,9 +132,12 @@ impl Services {
                 // The ring buffer was full, or this controller not yet there.
                 guarded.found_protecting(state.since_ns, now, hold_ns);
                 self.marked_at_ns = 0;
-                warn!(
-                    service = guarded.port,
-                    "observing -> protecting: {}", guarded.reason
+                log.push(
+                    EventKind::State,
+                    Level::Warn,
+                    Some(guarded.port),
+                    format!("observing -> protecting: {}", guarded.reason),
+                    &[],
                 );
             } else if let Some(reason) = guarded.kernel_demands(in_kernel) {
                 datapath
@@ -124,12 +145,15 @@ impl Services {
                     .set_state(guarded.slot, State::Protecting, now)?;
                 guarded.protecting_because(reason, now, now, hold_ns);
                 self.marked_at_ns = 0;
-                warn!(
-                    service = guarded.port,
-                    half_open = in_kernel,
-                    limit = guarded.limits.on,
-                    "observing -> protecting: {}",
-                    guarded.reason
+                log.push(
+                    EventKind::State,
+                    Level::Warn,
+                    Some(guarded.port),
+                    format!("observing -> protecting: {}", guarded.reason),
+                    &[
+                        ("half_open", in_kernel as f64),
+                        ("limit", guarded.limits.on as f64),
+                    ],
                 );
             }
             if protects && state.validating == 0 {
@@ -162,13 +186,16 @@ impl Services {
                     datapath
                         .control
                         .set_state(guarded.slot, State::Observing, now)?;
-                    guarded.released(self.hold.as_secs(), now);
-                    info!(
-                        service = guarded.port,
-                        pressure = guarded.pressure,
-                        limit = guarded.limits.off,
-                        "protecting -> observing: {}",
-                        guarded.reason
+                    guarded.released(self.wanted.detection.hold.as_secs(), now);
+                    log.push(
+                        EventKind::State,
+                        Level::Info,
+                        Some(guarded.port),
+                        format!("protecting -> observing: {}", guarded.reason),
+                        &[
+                            ("pressure", guarded.pressure as f64),
+                            ("limit", guarded.limits.off as f64),
+                        ],
                     );
                 }
                 Action::StopValidating => datapath.control.stop_validating(guarded.slot)?,

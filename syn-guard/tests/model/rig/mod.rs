@@ -108,6 +108,7 @@ impl Rig {
         let config = ServiceConfig {
             limit: limit.unwrap_or(1),
             life_ns: LIFE_NS,
+            unanswered_rate: 0,
             mode: mode as u32,
             port: u32::from(port),
         };

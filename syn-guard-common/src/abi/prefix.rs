@@ -1,0 +1,36 @@
+//! Allowed and denied prefixes.
+
+/// Prefixes kept at most, allowed and denied ones together.
+pub const MAX_PREFIXES: u32 = 1 << 20;
+
+/// The list that a prefix is on.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListKind {
+    /// SYNs pass to the stack: never answered with a cookie, never dropped.
+    Allow = 1,
+    /// SYNs are dropped.
+    Deny = 2,
+}
+
+/// What is to be done with SYNs from a prefix; the longest prefix decides. The
+/// key is a [`RouteKey`](super::RouteKey)'s shape.
+///
+/// | offset | size | what |
+/// | --- | --- | --- |
+/// | 0 | 8 | when it ends, `CLOCK_MONOTONIC` ns; 0: never |
+/// | 8 | 4 | [`ListKind`] |
+/// | 12 | 4 | not 0: added at run time |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PrefixEntry {
+    /// When it ends, nanoseconds; 0: never. The data path looks at it too, so
+    /// that it ends without a controller.
+    pub ends_ns: u64,
+    /// A [`ListKind`].
+    pub list: u32,
+    /// Not 0: added at run time, so that a restarted controller keeps it.
+    pub at_run_time: u32,
+}
+
+const _: () = assert!(size_of::<PrefixEntry>() == 16);

@@ -1,0 +1,172 @@
+//! What happened, with reason and numbers: in the log, for `syn-guard events`,
+//! and as counters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+/// Events kept; older ones are forgotten.
+const KEPT: usize = 1024;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A service changed its state.
+    State,
+    /// What kind of flood a service is under.
+    Flood,
+    /// The system was hardened, or is no more.
+    Harden,
+    /// SYNs of a source began to be dropped.
+    SourceDropped,
+    /// The configuration changed, or was found bad.
+    Config,
+    /// A prefix was allowed, denied, or taken off a list.
+    Prefix,
+}
+
+impl EventKind {
+    /// All kinds, for counters that begin at 0.
+    pub const ALL: [Self; 6] = [
+        Self::State,
+        Self::Flood,
+        Self::Harden,
+        Self::SourceDropped,
+        Self::Config,
+        Self::Prefix,
+    ];
+
+    /// The word in the CLI and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Flood => "flood",
+            Self::Harden => "harden",
+            Self::SourceDropped => "source_dropped",
+            Self::Config => "config",
+            Self::Prefix => "prefix",
+        }
+    }
+}
+
+/// How much it matters to somebody who is asleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// Something is wrong, or was done about it.
+    Warn,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up by one from 1 since the guard started.
+    pub sequence: u64,
+    /// Seconds since 1970.
+    pub at: f64,
+    /// What kind.
+    pub kind: EventKind,
+    /// How much it matters.
+    pub level: Level,
+    /// The service's port, where it is about one.
+    pub service: Option<u16>,
+    /// What happened and why, for people.
+    pub text: String,
+    /// The numbers behind it.
+    pub numbers: BTreeMap<String, f64>,
+}
+
+/// The latest events.
+#[derive(Debug, Default)]
+pub struct EventLog {
+    last: u64,
+    kept: VecDeque<Event>,
+    counts: BTreeMap<EventKind, u64>,
+}
+
+impl EventLog {
+    /// Takes note of something that happened now, and logs it.
+    pub fn push(
+        &mut self,
+        kind: EventKind,
+        level: Level,
+        service: Option<u16>,
+        text: impl Into<String>,
+        numbers: &[(&str, f64)],
+    ) {
+        let text = text.into();
+        let shown: String = numbers
+            .iter()
+            .map(|(name, value)| format!(" {name}={value}"))
+            .collect();
+        match (level, service) {
+            (Level::Info, Some(service)) => info!(service, "{text}{shown}"),
+            (Level::Info, None) => info!("{text}{shown}"),
+            (Level::Warn, Some(service)) => warn!(service, "{text}{shown}"),
+            (Level::Warn, None) => warn!("{text}{shown}"),
+        }
+        self.last += 1;
+        *self.counts.entry(kind).or_default() += 1;
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Event {
+            sequence: self.last,
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |age| age.as_secs_f64()),
+            kind,
+            level,
+            service,
+            text,
+            numbers: numbers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
+        });
+    }
+
+    /// The events that are kept with a sequence number above `sequence`.
+    pub fn after(&self, sequence: u64) -> impl Iterator<Item = &Event> {
+        self.kept
+            .iter()
+            .filter(move |event| event.sequence > sequence)
+    }
+
+    /// The sequence number of the latest event, 0 before the first.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many there were of a kind.
+    #[must_use]
+    pub fn count(&self, kind: EventKind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_events_make_room_and_still_count() {
+        let mut log = EventLog::default();
+        for _ in 0..KEPT + 2 {
+            log.push(EventKind::State, Level::Info, Some(80), "x", &[("a", 1.0)]);
+        }
+        let kept: Vec<_> = log.after(0).map(|event| event.sequence).collect();
+        assert_eq!(kept.first(), Some(&3));
+        assert_eq!(kept.last(), Some(&(KEPT as u64 + 2)));
+        assert_eq!(log.after(log.last()).count(), 0);
+        assert_eq!(log.count(EventKind::State), KEPT as u64 + 2);
+        assert_eq!(log.count(EventKind::Flood), 0);
+    }
+}
