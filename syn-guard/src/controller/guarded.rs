@@ -171,9 +171,16 @@ impl Guarded {
             "the pressure of {} stayed below {} for {hold_seconds} s",
             self.pressure, self.limits.off
         );
-        self.enter(State::Observing, reason, now_ns);
+        self.stopped(State::Observing, reason, now_ns);
+    }
+
+    /// The service left its state for another one than protecting.
+    pub fn stopped(&mut self, to: State, reason: String, now_ns: u64) {
+        if self.state == State::Protecting {
+            self.drained_at = Some(now_ns + DRAIN_NS);
+        }
+        self.enter(to, reason, now_ns);
         self.hold = None;
-        self.drained_at = Some(now_ns + DRAIN_NS);
     }
 
     fn enter(&mut self, state: State, reason: String, now_ns: u64) {

@@ -32,6 +32,7 @@ pub use interfaces::choose_interfaces;
 pub use options::{
     Detection, Harden, LimitOptions, ListOptions, Options, ServiceOptions, mode_name,
 };
+pub use services::ModeError;
 
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
@@ -107,10 +108,12 @@ impl Controller {
     ) -> Result<(EventReader, Interfaces, Services, KeyRing), ControllerError> {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
-            && options.detection.mode != Mode::Observe
+            && options.may_protect()
         {
             warn!("observing only, whatever --mode says: {reason}");
-            options.detection.mode = Mode::Observe;
+            if options.detection.mode != Mode::Off {
+                options.detection.mode = Mode::Observe;
+            }
         }
         let features = &datapath.features;
         info!("engine {}: {}", features.engine.name(), features.why);
@@ -213,7 +216,7 @@ impl Controller {
         });
         self.keep_kernel_engine_or_say();
         self.tell("settings", |controller| {
-            keep_syncookies(&controller.options, &mut controller.journal)
+            keep_syncookies(controller.services.may_protect(), &mut controller.journal)
         });
         self.interfaces.refresh(&mut self.datapath);
     }
@@ -352,15 +355,15 @@ fn guard(
     {
         kernel_engine::need(journal)?;
     }
-    keep_syncookies(options, journal)?;
+    keep_syncookies(options.may_protect(), journal)?;
     let mut services = Services::new(options, datapath)?;
     services.refresh(datapath, log)?;
     Ok(services)
 }
 
 /// Sets `tcp_syncookies` to 1 where it is 0 and a service may protect.
-fn keep_syncookies(options: &Options, journal: &mut Journal) -> Result<(), ControllerError> {
-    if options.detection.mode == Mode::Observe {
+fn keep_syncookies(may_protect: bool, journal: &mut Journal) -> Result<(), ControllerError> {
+    if !may_protect {
         return Ok(());
     }
     if crate::kernel::sysctl::get_u64(SYNCOOKIES)? == 0 {

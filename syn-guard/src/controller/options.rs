@@ -40,6 +40,14 @@ impl Options {
         }
         detection
     }
+
+    /// Whether any service may send cookies.
+    #[must_use]
+    pub fn may_protect(&self) -> bool {
+        let own = self.services.values().filter_map(|own| own.mode);
+        own.chain([self.detection.mode])
+            .any(|mode| matches!(mode, Mode::Auto | Mode::Protect))
+    }
 }
 
 /// When services protect, and when they stop.

@@ -1,37 +1,32 @@
 //! The guarded services: which there are, what the data path knows of them,
 //! and their states.
 
+mod configs;
+mod listeners;
+mod modes;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use syn_guard_common::abi::{
-    Listener as Entry, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, RouteKey, ServiceConfig, State,
-    listener_flags, mac,
-};
+use syn_guard_common::abi::{Listener as Entry, ListenerKey, Mode, RouteKey, State, mac};
 use syn_guard_common::life::half_open_life_ns;
-use syn_guard_common::policy::Limits;
 use tracing::{info, warn};
 
+pub use modes::ModeError;
 use states::mark_connections;
 
 use crate::controller::clock::now_ns;
 use crate::controller::guarded::Guarded;
 use crate::controller::kernel_engine::CookieTimestamps;
-use crate::controller::listeners::{
-    Backlog, Host, KnownOptions, MPTCP, Proxies, backlogs, entries, must_tell, open_ports,
-};
+use crate::controller::listeners::{Backlog, Host, KnownOptions, MPTCP, Proxies, open_ports};
 use crate::controller::routes::RouteReader;
 use crate::controller::slots::Slots;
 use crate::controller::{ControllerError, Options, sweep};
-use crate::datapath::{DataPath, Takeover};
+use crate::datapath::{DataPath, Engine, Takeover};
 use crate::events::EventLog;
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
-use crate::kernel::owners::Owners;
-use crate::kernel::sock_diag::{Listener, listeners};
-use crate::kernel::socket_options::Defaults;
 
 /// How often the connections of a protecting service are told to the data
 /// path: well within the 60 s that its filter remembers them.
@@ -41,6 +36,10 @@ const MARK_EVERY_NS: u64 = 20_000_000_000;
 pub struct Services {
     ports: BTreeSet<u16>,
     wanted: Options,
+    /// What the operator said of services at run time.
+    modes: BTreeMap<u16, Mode>,
+    /// Why nothing can send cookies, if so.
+    no_engine: Option<String>,
     slots: Slots,
     guarded: BTreeMap<u16, Guarded>,
     entries: HashMap<ListenerKey, Entry>,
@@ -82,6 +81,11 @@ impl Services {
         let mut services = Self {
             ports: options.ports.iter().copied().collect(),
             wanted: options.clone(),
+            modes: BTreeMap::new(),
+            no_engine: match &datapath.features.engine {
+                Engine::None { reason } => Some(reason.clone()),
+                _ => None,
+            },
             slots: Slots::default(),
             guarded: BTreeMap::new(),
             entries: HashMap::new(),
@@ -107,9 +111,12 @@ impl Services {
         if datapath.takeover == Takeover::Continued {
             services.slots = Slots::continued(datapath.maps.ports()?);
             for (port, slot) in services.slots.by_port() {
-                let mut guarded =
-                    Guarded::new(*port, *slot, services.wanted.of_service(*port).mode, now);
+                let mut guarded = Guarded::new(*port, *slot, services.detection(*port).mode, now);
                 let state = datapath.maps.state(*slot)?;
+                guarded.state = match State::from_u32(state.state) {
+                    State::Off => State::Off,
+                    _ => State::Observing,
+                };
                 if State::from_u32(state.state) == State::Protecting {
                     guarded.protecting_because(
                         "an earlier syn-guard left it protecting".to_owned(),
@@ -200,7 +207,7 @@ impl Services {
                 datapath.maps.clear_slot(*slot)?;
                 self.guarded.insert(
                     *port,
-                    Guarded::new(*port, *slot, self.wanted.of_service(*port).mode, now),
+                    Guarded::new(*port, *slot, self.detection(*port).mode, now),
                 );
             }
         }
@@ -217,12 +224,14 @@ impl Services {
             }
             datapath.maps.set_port(*port, Some(*slot))?;
             begun.insert(*port);
-            self.log_added(*port);
+            if let Some(guarded) = self.guarded.get(port) {
+                self.log_added(guarded);
+            }
         }
         // From here on the data path sees every SYN; of those that the kernel
         // answered before, it must know before it answers any.
         mark_connections(datapath, &begun, true);
-        self.apply_mode(datapath, log)?;
+        self.apply_modes(datapath, log)?;
         self.say_refused(&refused);
         self.say_mptcp();
         Ok(())
@@ -249,124 +258,6 @@ impl Services {
             .iter()
             .filter_map(|interface| interface.mac.map(mac))
             .collect())
-    }
-
-    /// Reads the listeners that are guarded, and their backlogs.
-    fn read_listeners(&mut self) -> Result<Vec<Listener>, ControllerError> {
-        let mut listeners = listeners()?;
-        let mut owners = Owners::default();
-        let ports = self.proxies.leave_out(&mut listeners, |new| {
-            owners = Owners::scan(new);
-            programs(&owners, new)
-        });
-        for port in ports {
-            info!(
-                port,
-                "docker-proxy listens there, which gets none of the connections from outside: they are forwarded to a container, which syn-guard does not guard"
-            );
-        }
-        self.options.follow(
-            &listeners,
-            &owners,
-            &Defaults {
-                ttl: self.host.settings.default_ttl,
-                hop_limit: self.host.settings.ipv6_all_hop_limit,
-            },
-        );
-        self.host.options = self.options.by_inode();
-        self.backlogs = backlogs(&listeners);
-        Ok(listeners)
-    }
-
-    /// Follows the accept queues only.
-    pub fn refresh_listeners(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        let listeners = self.read_listeners()?;
-        self.write_listeners(datapath, &listeners)
-    }
-
-    fn write_listeners(
-        &mut self,
-        datapath: &mut DataPath,
-        listeners: &[Listener],
-    ) -> Result<(), ControllerError> {
-        let mut entries = entries(listeners, &self.host, self.slots.by_port(), now_ns());
-        if entries.len() > MAX_LISTENERS as usize {
-            drop_classes(&mut entries);
-        }
-        if self.entries.is_empty() {
-            // What an earlier controller left and is no more.
-            for key in datapath.maps.listeners() {
-                if !entries.contains_key(&key) {
-                    datapath.maps.remove_listener(&key);
-                }
-            }
-        }
-        self.entries.retain(|key, _| {
-            let keep = entries.contains_key(key);
-            if !keep {
-                datapath.maps.remove_listener(key);
-            }
-            keep
-        });
-        let mut unlisted = 0;
-        let mut entries: Vec<_> = entries.into_iter().collect();
-        // Those of route classes before the first says that there are any.
-        entries.sort_unstable_by_key(|(key, _)| (key.route == 0, key.port));
-        let mut routes_told = false;
-        for (key, entry) in entries {
-            if key.route == 0 && !routes_told {
-                self.write_routes(datapath)?;
-                routes_told = true;
-            }
-            if self
-                .entries
-                .get(&key)
-                .is_some_and(|old| !must_tell(old, &entry))
-            {
-                continue;
-            }
-            if datapath.maps.set_listener(&key, &entry)? {
-                self.entries.insert(key, entry);
-            } else {
-                unlisted += 1;
-            }
-        }
-        if (unlisted == 0) != (self.said.unlisted == 0) {
-            self.said.unlisted = unlisted;
-            if unlisted > 0 {
-                warn!(
-                    "{unlisted} pairs of an own address and a port are not guarded: syn-guard keeps {} at most; name the ports that matter with --ports",
-                    MAX_LISTENERS
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the data path which prefixes have a route class.
-    fn write_routes(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        let classes = &self.host.routes;
-        let wanted: HashMap<RouteKey, u32> = classes
-            .ipv4
-            .prefixes
-            .iter()
-            .chain(&classes.ipv6.prefixes)
-            .map(|(key, class)| (*key, *class))
-            .collect();
-        if self.told_routes.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        // What an earlier controller left is removed too, and makes room.
-        for key in datapath.maps.routes() {
-            if !wanted.contains_key(&key) {
-                datapath.maps.remove_route(key);
-            }
-        }
-        for (key, class) in &wanted {
-            datapath.maps.set_route(*key, *class)?;
-        }
-        self.told_routes = Some(wanted);
-        Ok(())
     }
 
     fn say_refused(&mut self, refused: &[u16]) {
@@ -396,31 +287,6 @@ impl Services {
         self.said.mptcp = mptcp;
     }
 
-    fn write_configs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
-        for guarded in self.guarded.values_mut() {
-            let backlog = self
-                .backlogs
-                .get(&guarded.port)
-                .map_or(0, |backlog| backlog.backlog);
-            guarded.backlog = backlog;
-            let detection = self.wanted.of_service(guarded.port);
-            guarded.limit_is_set = detection.max_half_open.is_some();
-            let capacity = u64::from(MAX_HALF_OPEN) / 2;
-            guarded.limits = Limits::new(backlog, detection.max_half_open, capacity);
-            let config = ServiceConfig {
-                limit: guarded.limits.on,
-                life_ns: self.life_ns,
-                unanswered_rate: 0,
-                mode: guarded.mode as u32,
-                port: u32::from(guarded.port),
-            };
-            if datapath.maps.config(guarded.slot)? != config {
-                datapath.maps.set_config(guarded.slot, config)?;
-            }
-        }
-        Ok(())
-    }
-
     fn remove(
         &mut self,
         datapath: &mut DataPath,
@@ -438,60 +304,5 @@ impl Services {
         };
         info!(service = port, "no longer guarded: {why}");
         Ok(())
-    }
-
-    fn log_added(&self, port: u16) {
-        if let Some(guarded) = self.guarded.get(&port) {
-            info!(
-                service = port,
-                limit = guarded.limits.on,
-                backlog = guarded.backlog,
-                "guarded: protects at {}",
-                guarded.limit_words()
-            );
-        }
-    }
-}
-
-/// Leaves out what some clients' routes make different: where there is no room
-/// for all, a listener that is known matters more.
-fn drop_classes(entries: &mut HashMap<ListenerKey, Entry>) {
-    entries.retain(|key, _| key.route == 0);
-    for entry in entries.values_mut() {
-        entry.flags &= !listener_flags::ROUTED;
-    }
-}
-
-/// The names of the programs that hold sockets, by inode.
-fn programs(owners: &Owners, inodes: &HashSet<u64>) -> HashMap<u64, String> {
-    inodes
-        .iter()
-        .filter_map(|inode| Some((*inode, owners.get(*inode)?.program.clone())))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::IpAddr;
-
-    #[test]
-    fn where_there_is_no_room_the_listeners_stay() {
-        let key = |route| ListenerKey {
-            address: IpAddr::from([198, 18, 0, 1]).into(),
-            port: 80,
-            route,
-        };
-        let entry = |flags| Entry {
-            flags,
-            ..Entry::default()
-        };
-        let both = listener_flags::SACK | listener_flags::ROUTED;
-        let mut entries = HashMap::from([(key(0), entry(both)), (key(3), entry(0))]);
-        drop_classes(&mut entries);
-        assert_eq!(
-            entries,
-            HashMap::from([(key(0), entry(listener_flags::SACK))])
-        );
     }
 }

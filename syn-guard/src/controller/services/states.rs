@@ -11,57 +11,11 @@ use super::{MARK_EVERY_NS, Services};
 use crate::controller::ControllerError;
 use crate::controller::clock::now_ns;
 use crate::controller::guarded::{Action, Guarded};
-use crate::datapath::{DataPath, DataPathError};
+use crate::datapath::DataPath;
 use crate::events::{EventKind, EventLog, Level};
 use crate::kernel::sock_diag::{TcpState, for_each_connection, half_open_by_port};
 
 impl Services {
-    /// Puts services into the state that the mode alone demands.
-    pub(super) fn apply_mode(
-        &mut self,
-        datapath: &DataPath,
-        log: &mut EventLog,
-    ) -> Result<(), DataPathError> {
-        let (now, hold_ns) = (now_ns(), self.hold_ns());
-        let begins =
-            |guarded: &Guarded| guarded.mode == Mode::Protect && guarded.state != State::Protecting;
-        let begun = self.ports_that(begins);
-        mark_connections(datapath, &begun, false);
-        for guarded in self.guarded.values_mut() {
-            match (guarded.mode, guarded.state) {
-                (Mode::Protect, State::Observing | State::Off) => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Protecting, now)?;
-                    guarded.protecting_because("--mode protect".to_owned(), now, now, hold_ns);
-                    log.push(
-                        EventKind::State,
-                        Level::Info,
-                        Some(guarded.port),
-                        format!("observing -> protecting: {}", guarded.reason),
-                        &[],
-                    );
-                }
-                (Mode::Observe, State::Protecting) => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Observing, now)?;
-                    guarded.released(0, now);
-                    guarded.reason = "--mode observe".to_owned();
-                    log.push(
-                        EventKind::State,
-                        Level::Info,
-                        Some(guarded.port),
-                        format!("protecting -> observing: {}", guarded.reason),
-                        &[],
-                    );
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn ports_that(&self, are: impl Fn(&Guarded) -> bool) -> HashSet<u16> {
         self.guarded
             .values()
@@ -110,7 +64,11 @@ impl Services {
     ) -> Result<(), ControllerError> {
         let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
         let now = now_ns();
-        let kernel = if self.wanted.detection.mode == Mode::Auto {
+        let kernel = if self
+            .guarded
+            .values()
+            .any(|guarded| guarded.mode == Mode::Auto)
+        {
             half_open_by_port(|port, age| {
                 self.guarded
                     .get(&port)

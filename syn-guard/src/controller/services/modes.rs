@@ -1,0 +1,216 @@
+//! What services may do: by the options, and by what the operator said of one
+//! at run time.
+
+use syn_guard_common::abi::{Mode, State};
+use tracing::info;
+
+use super::{Services, mark_connections};
+use crate::controller::clock::now_ns;
+use crate::controller::guarded::Guarded;
+use crate::controller::{ControllerError, Detection, Options, mode_name};
+use crate::datapath::{DataPath, DataPathError};
+use crate::events::{EventKind, EventLog, Level};
+
+/// Why a service cannot have a mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModeError {
+    /// There is no such service.
+    #[error(
+        "no service at port {0} is guarded: `syn-guard status` lists those that are; a port is guarded while somebody listens there and `ports` does not leave it out"
+    )]
+    NotGuarded(u16),
+    /// The kernel has no way to send cookies.
+    #[error("services can only be observed: {0}")]
+    NoEngine(String),
+}
+
+impl Services {
+    /// Other options, from now on; [`Self::apply`] makes services follow at
+    /// once. What was said of services at run time still holds.
+    #[allow(dead_code, reason = "the configuration calls it")]
+    pub fn set_options(&mut self, options: &Options) {
+        self.ports = options.ports.iter().copied().collect();
+        self.interfaces.clone_from(&options.interfaces);
+        self.wanted = options.clone();
+    }
+
+    /// What one service may do, whatever the options say; none: what they say.
+    /// [`Self::apply`] makes it so at once.
+    ///
+    /// # Errors
+    /// Where there is no such service, or nothing that could protect it.
+    #[allow(dead_code, reason = "the control socket calls it")]
+    pub fn set_mode(&mut self, port: u16, mode: Option<Mode>) -> Result<(), ModeError> {
+        if !self.guarded.contains_key(&port) {
+            return Err(ModeError::NotGuarded(port));
+        }
+        match (mode, &self.no_engine) {
+            (Some(Mode::Auto | Mode::Protect), Some(reason)) => {
+                return Err(ModeError::NoEngine(reason.clone()));
+            }
+            (Some(mode), _) => self.modes.insert(port, mode),
+            (None, _) => self.modes.remove(&port),
+        };
+        Ok(())
+    }
+
+    /// Makes services follow [`Self::set_options`] and [`Self::set_mode`].
+    ///
+    /// # Errors
+    /// When the data path cannot be told; the next second tries again.
+    #[allow(dead_code, reason = "both call it")]
+    pub fn apply(
+        &mut self,
+        datapath: &mut DataPath,
+        log: &mut EventLog,
+    ) -> Result<(), ControllerError> {
+        self.write_configs(datapath)?;
+        self.apply_modes(datapath, log)?;
+        self.tell_any_protecting(datapath)
+    }
+
+    /// What holds for a service.
+    pub fn detection(&self, port: u16) -> Detection {
+        let mut detection = self.wanted.of_service(port);
+        if let Some(mode) = self.modes.get(&port) {
+            detection.mode = *mode;
+        }
+        if self.no_engine.is_some() && matches!(detection.mode, Mode::Auto | Mode::Protect) {
+            detection.mode = Mode::Observe;
+        }
+        detection
+    }
+
+    /// Whether any service may send cookies.
+    pub fn may_protect(&self) -> bool {
+        self.guarded
+            .values()
+            .any(|guarded| matches!(guarded.mode, Mode::Auto | Mode::Protect))
+    }
+
+    /// The mode of a service, and who said so.
+    fn mode_words(&self, port: u16, mode: Mode) -> String {
+        let name = mode_name(mode);
+        if self.modes.contains_key(&port) {
+            format!("mode {name}, as syn-guard protect said")
+        } else if self
+            .wanted
+            .services
+            .get(&port)
+            .is_some_and(|own| own.mode.is_some())
+        {
+            format!("mode {name} (the service's mode)")
+        } else {
+            format!("mode {name} (mode, --mode)")
+        }
+    }
+
+    /// Puts services into the state that the mode alone demands.
+    pub(super) fn apply_modes(
+        &mut self,
+        datapath: &DataPath,
+        log: &mut EventLog,
+    ) -> Result<(), DataPathError> {
+        let (now, hold_ns) = (now_ns(), self.hold_ns());
+        let demanded: Vec<(u16, State, String)> = self
+            .guarded
+            .values()
+            .filter_map(|guarded| {
+                let state = demanded_state(guarded.mode, guarded.state)?;
+                Some((
+                    guarded.port,
+                    state,
+                    self.mode_words(guarded.port, guarded.mode),
+                ))
+            })
+            .collect();
+        // What the stack has must be known before the first cookie goes out:
+        // all of it where SYNs passed unseen.
+        let begin = |were_off: bool| {
+            demanded
+                .iter()
+                .filter(|(port, to, _)| {
+                    let was_off =
+                        self.guarded.get(port).map(|guarded| guarded.state) == Some(State::Off);
+                    *to != State::Off
+                        && was_off == were_off
+                        && (was_off || *to == State::Protecting)
+                })
+                .map(|(port, ..)| *port)
+                .collect()
+        };
+        mark_connections(datapath, &begin(true), true);
+        mark_connections(datapath, &begin(false), false);
+        for (port, to, words) in demanded {
+            let Some(guarded) = self.guarded.get_mut(&port) else {
+                continue;
+            };
+            let from = guarded.state;
+            datapath.control.set_state(guarded.slot, to, now)?;
+            if to == State::Protecting {
+                guarded.protecting_because(words, now, now, hold_ns);
+            } else {
+                guarded.stopped(to, words, now);
+            }
+            log.push(
+                EventKind::State,
+                Level::Info,
+                Some(port),
+                format!("{} -> {}: {}", from.name(), to.name(), guarded.reason),
+                &[],
+            );
+        }
+        Ok(())
+    }
+
+    /// Says that a service is guarded from now on.
+    pub(super) fn log_added(&self, guarded: &Guarded) {
+        info!(
+            service = guarded.port,
+            limit = guarded.limits.on,
+            backlog = guarded.backlog,
+            "guarded: protects at {}",
+            guarded.limit_words()
+        );
+    }
+}
+
+/// The state that a mode demands of a service; none where it has it, or may
+/// choose it.
+const fn demanded_state(mode: Mode, state: State) -> Option<State> {
+    match (mode, state) {
+        (Mode::Off, State::Observing | State::Protecting) => Some(State::Off),
+        (Mode::Observe, State::Off | State::Protecting) | (Mode::Auto, State::Off) => {
+            Some(State::Observing)
+        }
+        (Mode::Protect, State::Off | State::Observing) => Some(State::Protecting),
+        (Mode::Off, State::Off)
+        | (Mode::Observe, State::Observing)
+        | (Mode::Auto, State::Observing | State::Protecting)
+        | (Mode::Protect, State::Protecting) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_demands_a_state_or_leaves_it() {
+        let states = [State::Off, State::Observing, State::Protecting];
+        for (mode, expected) in [
+            (Mode::Off, [None, Some(State::Off), Some(State::Off)]),
+            (
+                Mode::Observe,
+                [Some(State::Observing), None, Some(State::Observing)],
+            ),
+            (Mode::Auto, [Some(State::Observing), None, None]),
+            (
+                Mode::Protect,
+                [Some(State::Protecting), Some(State::Protecting), None],
+            ),
+        ] {
+            assert_eq!(states.map(|state| demanded_state(mode, state)), expected);
+        }
+    }
+}
