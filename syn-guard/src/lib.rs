@@ -1,13 +1,14 @@
 //! syn-guard detects SYN floods and stops them in the kernel.
 //!
 //! [`datapath`] is the part in the kernel, [`controller`] keeps it told and
-//! decides, [`kernel`] reads what the system says, [`undo`] remembers what was
+//! decides, [`config`] is what the operator wants, [`kernel`] reads what the system says, [`undo`] remembers what was
 //! changed. [`report`] is what the guard says of itself; [`server`],
 //! [`metrics`], [`client`], [`status`] and [`list`] show it. [`cli`] puts them
 //! together.
 
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod controller;
 pub mod datapath;
 pub mod events;

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use syn_guard_common::abi::Mode;
 
+use super::flags;
+use crate::config::schema::KeyPath;
+use crate::config::{LogFormat, Setting};
 use crate::datapath::{EngineChoice, LogLevel, XdpModeChoice};
 use crate::list::ListArgs;
 use crate::status::StatusArgs;
@@ -24,13 +25,16 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Guard this host until SIGTERM or SIGINT
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// List half-open connections, with or without a running guard
     List(ListArgs),
     /// Show what the running guard does
     Status(StatusArgs),
     /// Remove what a killed guard left in the kernel, and undo its changes
     Detach,
+    /// Check, show or write a configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
 }
 
 /// Where syn-guard keeps what it needs while it runs.
@@ -59,8 +63,14 @@ impl Paths {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct RunArgs {
+    /// Configuration file [default: /etc/syn-guard/config.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// A key of the configuration, as detection.hold=30; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = flags::assignment)]
+    pub(super) assignments: Vec<(KeyPath, Setting)>,
     /// Interface to guard; may be repeated [default: those of the default routes]
     #[arg(long = "iface", value_name = "IFACE")]
     pub(super) interfaces: Vec<String>,
@@ -72,69 +82,63 @@ pub(super) struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub(super) ports: Vec<u16>,
-    /// What services may do
-    #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
-    pub(super) mode: ModeArg,
-    /// Who makes and validates SYN cookies
-    #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
-    pub(super) engine: EngineChoice,
-    /// Where the XDP program runs
-    #[arg(long, value_enum, default_value_t = XdpModeChoice::Auto)]
-    pub(super) xdp_mode: XdpModeChoice,
+    /// What services may do [default: auto]
+    #[arg(long, value_enum)]
+    pub(super) mode: Option<ModeArg>,
+    /// Who makes and validates SYN cookies [default: auto]
+    #[arg(long, value_enum)]
+    pub(super) engine: Option<EngineChoice>,
+    /// Where the XDP program runs [default: auto]
+    #[arg(long, value_enum)]
+    pub(super) xdp_mode: Option<XdpModeChoice>,
     /// Half-open connections at which a service protects [default: half of its listener's backlog]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(super) max_half_open: Option<u64>,
-    /// Seconds that it must be calm before a service stops protecting
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
-    )]
-    pub(super) hold: u64,
-    /// Where Prometheus gets its metrics
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9469")]
-    pub(super) metrics_listen: SocketAddr,
-    /// How the log looks
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(super) log_format: LogFormat,
-    /// Diagnosis from within the eBPF programs
-    #[arg(long, value_enum, default_value_t = LogLevel::Off)]
-    pub(super) ebpf_log: LogLevel,
+    /// Seconds that it must be calm before a service stops protecting [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) hold: Option<u64>,
+    /// Where Prometheus gets its metrics [default: 127.0.0.1:9469]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) metrics_listen: Option<SocketAddr>,
+    /// How the log looks [default: text]
+    #[arg(long, value_enum)]
+    pub(super) log_format: Option<LogFormat>,
+    /// Diagnosis from within the eBPF programs [default: off]
+    #[arg(long, value_enum)]
+    pub(super) ebpf_log: Option<LogLevel>,
 }
 
-impl RunArgs {
-    pub(super) fn hold(&self) -> Duration {
-        Duration::from_secs(self.hold)
-    }
+/// `syn-guard config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Say all that is wrong with a file
+    Check {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Show what holds, and where each value comes from
+    Show {
+        #[command(flatten)]
+        run: Box<RunArgs>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a file with every key, its meaning and its default
+    Example,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ModeArg {
+    /// Nothing: SYNs pass uncounted
+    Off,
     /// Count, never answer
     Observe,
     /// Answer with cookies while half-open connections are too many
     Auto,
     /// Answer every SYN with a cookie
     Protect,
-}
-
-impl From<ModeArg> for Mode {
-    fn from(mode: ModeArg) -> Self {
-        match mode {
-            ModeArg::Observe => Self::Observe,
-            ModeArg::Auto => Self::Auto,
-            ModeArg::Protect => Self::Protect,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 mod args;
 mod bpffs;
+mod config;
 mod detach;
+mod flags;
 mod instance;
 mod list;
 mod run;
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
         Verb::List(args) => list::run(&args, &cli.paths),
         Verb::Status(args) => runtime()
             .and_then(|runtime| runtime.block_on(crate::status::run(&args, &cli.paths.control()))),
+        Verb::Config(verb) => config::run(&verb, &cli.paths),
         Verb::Detach => detach::run(&cli.paths),
     };
     match done {

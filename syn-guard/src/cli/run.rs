@@ -8,30 +8,35 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::args::{LogFormat, Paths, RunArgs};
+use super::args::{Paths, RunArgs};
 use super::instance::Instance;
-use super::{bpffs, runtime};
-use crate::controller::{Controller, Detection, Options, choose_interfaces, restore};
+use super::{bpffs, flags, runtime};
+use crate::config::{ConfigSource, LogFormat, Wanted};
+use crate::controller::{Controller, choose_interfaces, restore};
 use crate::datapath::{
     DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
 };
-use crate::report::requests;
+use crate::report::{ReportHandle, requests};
 use crate::server;
 use crate::undo::Journal;
 
 /// Guards this host until SIGTERM or SIGINT.
 pub(super) fn run(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
-    init_logs(args.log_format, args.ebpf_log);
-    runtime()?.block_on(guard(args, paths))
+    let config = ConfigSource::load(args.config.clone(), flags::layer(args)?)?;
+    let wanted = config.wanted();
+    init_logs(wanted.log_format, wanted.ebpf_log);
+    runtime()?.block_on(guard(config, wanted, paths))
 }
 
-async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
+async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyhow::Result<()> {
     // Listens before anything is changed: a signal during the start must not
     // leave half of it.
-    let stop = stop_signals()?;
+    let (handle, questions) = requests();
+    let stop = signals(handle.clone())?;
     let _instance = Instance::take(&paths.state_dir)?;
-    let interfaces = choose_interfaces(&args.interfaces)?;
-    let metrics = server::bind_metrics(args.metrics_listen).await?;
+    wanted.options.interfaces = choose_interfaces(&wanted.options.interfaces)?;
+    let metrics_listen = wanted.metrics_listen;
+    let metrics = server::bind_metrics(metrics_listen).await?;
     let control = server::bind_control(&paths.control())?;
     let mut journal = Journal::open(&paths.state_dir)?;
     if !journal.leftovers().changes.is_empty() {
@@ -44,7 +49,7 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
         );
     }
     let pins = PinDirectory::new(paths.bpf_dir.clone());
-    let datapath = match load(args, &pins, paths, &mut journal) {
+    let datapath = match load(&wanted, &pins, paths, &mut journal) {
         Ok(datapath) => datapath,
         Err(error) => {
             // Programs of an earlier guard that are still there need its
@@ -62,24 +67,15 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
             warn!("removed the pins of another version of syn-guard: counters start anew");
         }
     }
-    let options = Options {
-        interfaces,
-        ports: args.ports.clone(),
-        detection: Detection {
-            mode: args.mode.into(),
-            max_half_open: args.max_half_open,
-            hold: args.hold(),
-            ..Detection::default()
-        },
-        ..Options::default()
-    };
-    let controller = match Controller::start(options, datapath, journal) {
+    if let Some(file) = config.file() {
+        info!("configuration: {}", file.display());
+    }
+    let controller = match Controller::start(wanted.options, config, datapath, journal) {
         Ok(controller) => controller,
         Err(error) => return Err(error.clean_up().into()),
     };
-    let (handle, questions) = requests();
     info!(
-        metrics = %args.metrics_listen,
+        metrics = %metrics_listen,
         control = %paths.control().display(),
         "syn-guard {} is guarding",
         env!("CARGO_PKG_VERSION")
@@ -95,7 +91,7 @@ async fn guard(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
 }
 
 fn load(
-    args: &RunArgs,
+    wanted: &Wanted,
     pins: &PinDirectory,
     paths: &Paths,
     journal: &mut Journal,
@@ -104,12 +100,12 @@ fn load(
     let mut datapath = DataPath::load(
         pins.clone(),
         &LoadOptions {
-            log: args.ebpf_log,
-            engine: args.engine,
-            xdp_mode: args.xdp_mode,
+            log: wanted.ebpf_log,
+            engine: wanted.engine,
+            xdp_mode: wanted.xdp_mode,
         },
     )?;
-    if args.ebpf_log != LogLevel::Off {
+    if wanted.ebpf_log != LogLevel::Off {
         match forward_logs(&mut datapath) {
             Ok(forward) => drop(tokio::spawn(forward)),
             Err(error) => warn!("no logs of the eBPF programs: {}", one_line(&error)),
@@ -119,9 +115,9 @@ fn load(
 }
 
 /// Turns true at the first SIGTERM or SIGINT, and changes at every further
-/// one. SIGHUP is taken and does nothing: it must not kill a guard whose
-/// terminal goes away.
-fn stop_signals() -> anyhow::Result<watch::Receiver<bool>> {
+/// one. SIGHUP has the configuration read again: from a terminal that goes away
+/// it does no harm.
+fn signals(handle: ReportHandle) -> anyhow::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -132,7 +128,11 @@ fn stop_signals() -> anyhow::Result<watch::Receiver<bool>> {
                 _ = terminate.recv() => info!("SIGTERM"),
                 _ = interrupt.recv() => info!("SIGINT"),
                 _ = hang_up.recv() => {
-                    info!("SIGHUP: nothing to read again");
+                    info!("SIGHUP: reading the configuration again");
+                    // Waits for its turn apart: it must not hold up SIGTERM. The
+                    // controller says what became of it.
+                    let handle = handle.clone();
+                    tokio::spawn(async move { handle.reload().await });
                     continue;
                 }
             }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
+use crate::config::ConfigReport;
 use crate::report::{Report, SourceReport};
 
 /// For one question, from connecting to the last byte.
@@ -37,6 +38,15 @@ pub async fn status(socket: &Path) -> Result<Report, ClientError> {
 /// When no guard answers in time, or not with sources.
 pub async fn sources(socket: &Path) -> Result<Vec<SourceReport>, ClientError> {
     ask(socket, "/v1/sources").await
+}
+
+/// The configuration that holds.
+///
+/// # Errors
+///
+/// When no guard answers in time, or not with a configuration.
+pub async fn config(socket: &Path) -> Result<ConfigReport, ClientError> {
+    ask(socket, "/v1/config").await
 }
 
 async fn ask<T: DeserializeOwned>(socket: &Path, what: &'static str) -> Result<T, ClientError> {

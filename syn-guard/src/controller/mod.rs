@@ -5,6 +5,7 @@
 //! It runs in one task; other tasks ask it through a
 //! [`ReportHandle`](crate::report::ReportHandle).
 
+mod apply;
 mod clock;
 mod error;
 mod guarded;
@@ -34,6 +35,7 @@ pub use options::{
 };
 pub use services::ModeError;
 
+use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
 use crate::report::ReportRequest;
@@ -55,6 +57,7 @@ const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 /// The running controller.
 pub struct Controller {
     options: Options,
+    config: ConfigSource,
     datapath: DataPath,
     events: EventReader,
     interfaces: Interfaces,
@@ -67,12 +70,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Attaches the data path and tells it what to guard.
+    /// Attaches the data path and tells it what to guard; `options` are those of
+    /// `config`, with the interfaces chosen.
     ///
     /// # Errors
     /// Says what is in the way, and holds what must be cleaned up.
     pub fn start(
         mut options: Options,
+        config: ConfigSource,
         mut datapath: DataPath,
         mut journal: Journal,
     ) -> Result<Self, Box<StartError>> {
@@ -80,6 +85,7 @@ impl Controller {
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
             Ok((events, interfaces, services, keys)) => Ok(Self {
                 options,
+                config,
                 datapath,
                 events,
                 interfaces,
@@ -238,6 +244,15 @@ impl Controller {
             }
             ReportRequest::Sources(sender) => {
                 let _ = sender.send(self.sources());
+            }
+            ReportRequest::Config(sender) => {
+                let _ = sender.send(self.config.report());
+            }
+            ReportRequest::Reload(sender) => {
+                let _ = sender.send(self.reload());
+            }
+            ReportRequest::Set { key, value, answer } => {
+                let _ = answer.send(self.set(&key, &value));
             }
         }
     }

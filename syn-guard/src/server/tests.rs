@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{connections::CONNECTIONS, *};
+use crate::config::ConfigSource;
 use crate::{
     client::{self, ClientError},
     report::{ReportHandle, ReportRequest, SourceReport, requests},
@@ -42,6 +43,11 @@ fn controller() -> ReportHandle {
                 ReportRequest::Report(to) => drop(to.send(sample())),
                 ReportRequest::Alive(to) => drop(to.send(())),
                 ReportRequest::Sources(to) => drop(to.send(vec![source()])),
+                ReportRequest::Config(to) => drop(to.send(ConfigSource::default().report())),
+                ReportRequest::Reload(to) => drop(to.send(ConfigSource::default().reload())),
+                ReportRequest::Set { key, value, answer } => {
+                    drop(answer.send(ConfigSource::default().set(&key, &value)));
+                }
             }
         }
     });

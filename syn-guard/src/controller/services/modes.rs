@@ -27,7 +27,6 @@ pub enum ModeError {
 impl Services {
     /// Other options, from now on; [`Self::apply`] makes services follow at
     /// once. What was said of services at run time still holds.
-    #[allow(dead_code, reason = "the configuration calls it")]
     pub fn set_options(&mut self, options: &Options) {
         self.ports = options.ports.iter().copied().collect();
         self.interfaces.clone_from(&options.interfaces);

@@ -1,0 +1,542 @@
+use std::fs;
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::file::parse;
+use super::place::Origin;
+use super::schema::{KeyPath, Kind, SERVICES, Scalar, TABLES};
+use super::*;
+
+/// What is wrong with a text, a line each, without the file's name.
+fn wrong(text: &str) -> Vec<String> {
+    match parse(Path::new("f"), text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems
+            .iter()
+            .map(|problem| {
+                let line = problem.to_string();
+                assert!(!line.contains('\n'), "{line}");
+                line.strip_prefix("f:").expect("a place").to_owned()
+            })
+            .collect(),
+    }
+}
+
+/// All keys, those of services as port 443's.
+fn keys() -> impl Iterator<Item = KeyPath> {
+    let keys = TABLES.into_iter().flat_map(|table| table.keys);
+    keys.map(|key| KeyPath {
+        key,
+        port: if key.table == SERVICES { 443 } else { 0 },
+    })
+}
+
+/// A text that sets one key.
+fn sets(path: KeyPath, value: &str) -> String {
+    format!("[{}]\n{} = {value}\n", path.table(), path.key.name)
+}
+
+#[test]
+fn every_mistake_has_its_place_and_a_way_out() {
+    for (text, says) in [
+        (
+            "[detection]\nmax_halfopen = 5\n",
+            "2:1: unknown key \"max_halfopen\" in [detection]: did you mean \"max_half_open\"?",
+        ),
+        (
+            "[detection]\n  hold = 0",
+            "2:10: detection.hold = 0: expected seconds from 1 to 86400",
+        ),
+        (
+            "[detection]\nhold = \"60s\"",
+            "2:8: detection.hold = \"60s\": expected seconds from 1 to 86400, found a string",
+        ),
+        (
+            "[detection]\nhold = -1",
+            "2:8: detection.hold = -1: expected seconds from 1 to 86400",
+        ),
+        (
+            "[detection]\nhold = 1.5",
+            "2:8: detection.hold = 1.5: expected seconds from 1 to 86400, found a float",
+        ),
+        (
+            "[detection]\nmode = \"on\"",
+            "2:8: detection.mode = \"on\": expected \"off\", \"observe\", \"auto\" or \"protect\"",
+        ),
+        (
+            "[guard]\nhold = 5",
+            "2:1: unknown key \"hold\" in [guard]: it belongs into [detection]",
+        ),
+        (
+            "hold = 5",
+            "1:1: unknown key \"hold\": did you mean detection.hold?",
+        ),
+        (
+            "[detektion]\nhold = 5",
+            "1:2: unknown table [detektion]: did you mean [detection]?",
+        ),
+        (
+            "[x]",
+            "1:2: unknown table [x]: there are [guard], [detection], [harden], [limits], [lists] and [services.PORT]",
+        ),
+        (
+            "guard = 5",
+            "1:9: guard: expected a table, as [guard], found an integer",
+        ),
+        (
+            "[guard]\nports = 80",
+            "2:9: guard.ports = 80: expected an array, each a TCP port from 1 to 65535, found an integer",
+        ),
+        (
+            "[guard]\nports = [80, 70000]",
+            "2:14: guard.ports has 70000: expected a TCP port from 1 to 65535",
+        ),
+        (
+            "[lists]\ndeny = [\"ü\", 5]",
+            "2:9: lists.deny has \"ü\": expected a prefix, as \"192.0.2.0/24\" or \"2001:db8::/32\"",
+        ),
+        (
+            "[services.http]\nmode = \"off\"",
+            "1:11: \"http\" is no service: expected a TCP port from 1 to 65535, as [services.443]",
+        ),
+        (
+            "[services]\nmode = \"off\"",
+            "2:1: \"mode\" is no service: expected a TCP port from 1 to 65535, as [services.443]",
+        ),
+        (
+            "[services.443]\nmax_halfopen = 3",
+            "2:1: unknown key \"max_halfopen\" in [services.443]: did you mean \"max_half_open\"?",
+        ),
+        (
+            "[detection]\nhold = 5\nhold = 6",
+            "3:1: duplicate key hold: leave one out",
+        ),
+        (
+            "[detection]\nhold =",
+            "2:7: no TOML: string values must be quoted, expected literal string",
+        ),
+    ] {
+        let found = wrong(text);
+        assert!(
+            found.first().is_some_and(|line| line == says),
+            "{text}\n{found:?}\n{says}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_in_their_order() {
+    let text = "[detection]\nhold = 0\nmode = 5\n[guard]\nporst = [1]\nports = [0, 80, true]\n";
+    let places: Vec<_> = wrong(text)
+        .iter()
+        .map(|line| line.split(": ").next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(places, ["2:8", "3:8", "5:1", "6:10", "6:17"]);
+}
+
+#[test]
+fn every_key_takes_its_bounds_and_refuses_what_is_just_outside() {
+    let mut seen = 0;
+    for path in keys() {
+        let (Kind::One(scalar) | Kind::List(scalar)) = path.key.kind;
+        let (good, bad): (Vec<String>, Vec<String>) = match scalar {
+            Scalar::Number { min, max, .. } => {
+                let below = i128::from(min) - 1;
+                (
+                    vec![min.to_string(), max.to_string()],
+                    vec![below.to_string(), (max + 1).to_string(), "true".into()],
+                )
+            }
+            Scalar::Bool => (
+                vec!["true".into(), "false".into()],
+                vec!["1".into(), "\"true\"".into()],
+            ),
+            Scalar::Choice(words) => (
+                words.iter().map(|word| format!("{word:?}")).collect(),
+                vec!["\"\"".into(), format!("{:?}", words[0].to_uppercase())],
+            ),
+            Scalar::Address => (
+                vec!["\"0.0.0.0:0\"".into(), "\"[::]:65535\"".into()],
+                vec!["\"127.0.0.1\"".into(), "\"[::]:65536\"".into()],
+            ),
+            Scalar::Port => (
+                vec!["1".into(), "65535".into()],
+                vec!["0".into(), "65536".into()],
+            ),
+            Scalar::Interface => (
+                vec!["\"a\"".into(), "\"abcdefghijklmno\"".into()],
+                vec![
+                    "\"\"".into(),
+                    "\"abcdefghijklmnop\"".into(),
+                    "\"a/b\"".into(),
+                ],
+            ),
+            Scalar::Prefix => (
+                vec![
+                    "\"0.0.0.0/0\"".into(),
+                    "\"::1/128\"".into(),
+                    "\"::1\"".into(),
+                ],
+                vec!["\"0.0.0.0/33\"".into(), "\"::1/129\"".into()],
+            ),
+            Scalar::Path => (
+                vec!["\"/\"".into(), "\"/a b\"".into()],
+                vec!["\"\"".into(), "\"a\"".into()],
+            ),
+        };
+        let written = |value: &String| match path.key.kind {
+            Kind::One(_) => value.clone(),
+            Kind::List(_) => format!("[{value}]"),
+        };
+        for value in &good {
+            assert_eq!(wrong(&sets(path, &written(value))), [""; 0], "{path}");
+            // The typed form keeps what was set.
+            let layer = parse(Path::new("f"), &sets(path, &written(value))).unwrap();
+            let wanted = effective::wanted(&layer);
+            assert_eq!(
+                (path.key.get)(&wanted, path.port),
+                Some(layer[&path].value.clone())
+            );
+            let text = value.trim_matches('"');
+            assert_eq!(
+                assign(&path.to_string(), text).unwrap().1,
+                layer[&path].value
+            );
+            seen += 1;
+        }
+        for value in &bad {
+            assert_eq!(
+                wrong(&sets(path, &written(value))).len(),
+                1,
+                "{path} {value}"
+            );
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn any_text_is_read_or_refused() {
+    let mut random = StdRng::seed_from_u64(4);
+    let example = example().replace("# ", "");
+    let whole: Vec<char> = example.chars().collect();
+    let pieces = [
+        "\"", "'''", "[", "]", "[[", "=", "\n", "{", "}", ".", "-", "0x", "\u{fffd}", "é", "#",
+        "inf", "1e9",
+    ];
+    let mut refused = 0;
+    for _ in 0..3_000 {
+        let start = random.random_range(0..whole.len());
+        let end = random.random_range(start..=whole.len()).min(start + 2_000);
+        let mut text: Vec<char> = whole[start..end].to_vec();
+        for _ in 0..random.random_range(0..8) {
+            let at = random.random_range(0..=text.len());
+            if random.random_bool(0.5) && at < text.len() {
+                text.remove(at);
+            } else {
+                let piece = pieces[random.random_range(0..pieces.len())];
+                text.splice(at..at, piece.chars());
+            }
+        }
+        let text: String = text.into_iter().collect();
+        refused += usize::from(!wrong(&text).is_empty());
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
+#[test]
+fn a_hundred_thousand_prefixes_are_read_soon() {
+    let prefixes: Vec<_> = (0..100_000_u32)
+        .map(|index| format!("\"{}/32\"", std::net::Ipv4Addr::from(index)))
+        .collect();
+    let start = std::time::Instant::now();
+    for between in [",", ",\n"] {
+        let text = format!("[lists]\ndeny = [{}, 1]\n", prefixes.join(between));
+        assert_eq!(wrong(&text).len(), 1);
+    }
+    // A release build takes a tenth of it.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_said() {
+    let text = "[guard]\nports = [80]\n[lists]\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1\"]\ndeny = [\"::/0\", \"10.0.0.1/32\"]\n[services.443]\nmode = \"off\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c");
+    fs::write(&file, text).unwrap();
+    let error = check(&file).unwrap_err();
+    let name = file.display();
+    let lines: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "{name}:7:17: lists.deny has 10.0.0.1/32, which lists.allow has too (line 6): take it out of one"
+            ),
+            format!(
+                "{name}:9:1: services.443.mode: guard.ports leaves port 443 out: add it there, or take [services.443] out"
+            ),
+        ]
+    );
+    let text = error.to_string();
+    assert!(
+        text.ends_with(&format!("(and 1 more: syn-guard config check {name})")),
+        "{text}"
+    );
+}
+
+#[test]
+fn files_that_are_none_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c");
+    let says = |file: &Path| check(file).unwrap_err().to_string();
+    assert!(
+        says(&file).ends_with("c: No such file or directory (os error 2)"),
+        "{}",
+        says(&file)
+    );
+    assert!(says(folder.path()).contains("Is a directory"));
+    fs::write(&file, b"[guard]\n# \xff\n").unwrap();
+    assert!(says(&file).ends_with("c: line 2 is not UTF-8"));
+    assert!(says(Path::new("/dev/zero")).contains("larger than 16 MiB"));
+}
+
+#[test]
+fn the_reference_and_the_example_are_what_the_table_says() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    for (name, made) in [
+        ("config.md", reference()),
+        ("config.example.toml", example()),
+    ] {
+        let file = docs.join(name);
+        if std::env::var_os("SYN_GUARD_WRITE_DOCS").is_some() {
+            fs::write(&file, &made).unwrap();
+        }
+        assert!(
+            fs::read_to_string(&file).unwrap_or_default() == made,
+            "{name} is old: SYN_GUARD_WRITE_DOCS=1 cargo test -p syn-guard --lib config"
+        );
+    }
+}
+
+#[test]
+fn examples_are_taken() {
+    for text in [example(), document::short().to_owned()] {
+        assert_eq!(wrong(&text), [""; 0]);
+    }
+    // With every key that it names.
+    let example = example();
+    let all: Vec<_> = example
+        .lines()
+        .filter_map(|line| {
+            let line = line.strip_prefix("# ").unwrap_or(line);
+            let is_key = line.split_once(" = ").is_some_and(|(name, _)| {
+                name.bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+            });
+            (is_key || line.starts_with('[') && line.ends_with(']')).then_some(line)
+        })
+        .collect();
+    let layer = parse(Path::new("f"), &all.join("\n")).unwrap();
+    assert_eq!(layer.len(), keys().count());
+}
+
+/// A source with a file of its own.
+fn source(folder: &tempfile::TempDir, text: &str, flags: &[(&str, &str)]) -> ConfigSource {
+    let file = folder.path().join("c");
+    fs::write(&file, text).unwrap();
+    let flags = flags
+        .iter()
+        .map(|(key, value)| {
+            let (path, value) = assign(key, value).unwrap();
+            let flag = "--set".to_owned();
+            (path, Setting::new(value, Origin::Flag { flag }))
+        })
+        .collect();
+    ConfigSource::load(Some(file), flags).unwrap()
+}
+
+fn write(folder: &tempfile::TempDir, text: &str) {
+    fs::write(folder.path().join("c"), text).unwrap();
+}
+
+/// A key's value and origin, as `config show` has them.
+fn entry(source: &ConfigSource, key: &str) -> (String, String) {
+    let report = source.report();
+    let entry = report
+        .entries
+        .iter()
+        .find(|entry| entry.key == key)
+        .expect(key);
+    let value = entry
+        .value
+        .as_ref()
+        .map_or("none".to_owned(), ToString::to_string);
+    let origin = match &entry.origin {
+        Origin::File(place) => format!("line {}", place.line),
+        other => other.to_string(),
+    };
+    (value, origin)
+}
+
+#[test]
+fn run_time_over_flags_over_file_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[detection]\nhold = 5\ncalm_percent = 40\n[services.22]\nmode = \"off\"\n";
+    let mut source = source(
+        &folder,
+        text,
+        &[("detection.hold", "6"), ("limits.source_rate", "9")],
+    );
+    let of = |source: &ConfigSource, key: &str| entry(source, key);
+    assert_eq!(of(&source, "detection.hold"), ("6".into(), "--set".into()));
+    assert_eq!(
+        of(&source, "detection.calm_percent"),
+        ("40".into(), "line 3".into())
+    );
+    assert_eq!(
+        of(&source, "services.22.mode"),
+        ("\"off\"".into(), "line 5".into())
+    );
+    assert_eq!(
+        of(&source, "detection.max_half_open"),
+        ("none".into(), "default".into())
+    );
+    assert_eq!(
+        of(&source, "harden.enabled"),
+        ("true".into(), "default".into())
+    );
+    assert_eq!(source.wanted().options.limits.source_rate, 9);
+
+    let applied = source.set("detection.hold", "7").unwrap();
+    assert_eq!(applied.changes[0].to_string(), "detection.hold: 6 -> 7");
+    assert_eq!(applied.options.detection.hold.as_secs(), 7);
+    assert_eq!(
+        of(&source, "detection.hold"),
+        ("7".into(), "set at run time".into())
+    );
+    let back = source.set("detection.hold", "default").unwrap();
+    assert_eq!(back.changes[0].to_string(), "detection.hold: 7 -> 6");
+    assert_eq!(back.options.detection.hold.as_secs(), 6);
+    let default = source.set("detection.max_half_open", "12").unwrap();
+    assert_eq!(
+        default.changes[0].to_string(),
+        "detection.max_half_open: half of the listener's backlog -> 12"
+    );
+}
+
+#[test]
+fn a_reload_says_what_changed_what_waits_and_what_it_took_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = source(&folder, "[guard]\nengine = \"reqsk\"\n", &[]);
+    source.set("limits.source_rate", "10").unwrap();
+    write(
+        &folder,
+        "[guard]\nengine = \"kernel\"\n[detection]\nhold = 30\n",
+    );
+    let applied = source.reload().unwrap();
+    let lines = |changes: &[Change]| changes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        lines(&applied.changes),
+        ["detection.hold: 60 -> 30", "limits.source_rate: 10 -> 200"]
+    );
+    assert_eq!(
+        lines(&applied.waiting),
+        ["guard.engine: \"reqsk\" -> \"kernel\""]
+    );
+    assert_eq!(applied.taken_back, ["limits.source_rate"]);
+    assert_eq!(entry(&source, "guard.engine").0, "\"reqsk\"", "in force");
+    let text = show(&source.report());
+    assert!(text.contains("\"kernel\" after a restart"), "{text}");
+    assert_eq!(source.reload().unwrap().changes, []);
+}
+
+#[test]
+fn what_is_wrong_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = source(
+        &folder,
+        "[detection]\nhold = 5\n[guard]\nports = [80]\n",
+        &[],
+    );
+    source.set("limits.source_rate", "10").unwrap();
+    let before = source.report();
+    let fails = |source: &mut ConfigSource, text: &str| {
+        write(&folder, text);
+        source.reload().unwrap_err().to_string()
+    };
+    assert!(fails(&mut source, "[detection]\nhold = x").contains("c:2:8: "));
+    assert!(
+        fails(
+            &mut source,
+            "[guard]\nports = [80]\n[services.81]\nmode = \"off\""
+        )
+        .contains("c:4:1: ")
+    );
+    fs::remove_file(folder.path().join("c")).unwrap();
+    assert!(
+        source
+            .reload()
+            .unwrap_err()
+            .to_string()
+            .contains("No such file")
+    );
+    for (key, value, says) in [
+        (
+            "detection.hold",
+            "0",
+            "detection.hold = 0: expected seconds from 1 to 86400",
+        ),
+        (
+            "detection.hodl",
+            "1",
+            "unknown key \"hodl\" in [detection]: did you mean \"hold\"?",
+        ),
+        (
+            "hold",
+            "1",
+            "unknown key \"hold\": did you mean detection.hold?",
+        ),
+        ("services.81.mode", "off", "guard.ports leaves port 81 out"),
+        (
+            "guard.engine",
+            "auto",
+            "guard.engine cannot change while the guard runs: put it into",
+        ),
+    ] {
+        let error = source.set(key, value).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!(source.report(), before);
+}
+
+#[test]
+fn the_default_file_may_be_missing_but_not_vanish() {
+    let folder = tempfile::tempdir().unwrap();
+    let default = folder.path().join("c");
+    let load = || ConfigSource::load_or_default(None, &default, Layer::new());
+    let mut source = load().unwrap();
+    assert_eq!(source.file(), None);
+    write(&folder, "[detection]\nhold = 3\n");
+    let applied = source.reload_or_default(&default).unwrap();
+    assert_eq!(applied.options.detection.hold.as_secs(), 3);
+    fs::remove_file(&default).unwrap();
+    assert!(source.reload_or_default(&default).is_err());
+    let named = ConfigSource::load(Some(default), Layer::new()).unwrap_err();
+    assert!(named.to_string().contains("No such file"), "{named}");
+}
+
+#[test]
+fn what_is_shown_is_a_file_that_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(&folder, document::short(), &[("detection.hold", "6")]);
+    let text = show(&source.report());
+    let again = parse(Path::new("f"), &text).unwrap();
+    assert_eq!(effective::wanted(&again).options, source.wanted().options);
+    assert!(text.contains("\nhold = 6 "), "{text}");
+    let json = serde_json::to_string(&source.report()).unwrap();
+    let back: ConfigReport = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, source.report());
+}
