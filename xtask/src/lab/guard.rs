@@ -87,6 +87,12 @@ impl Guard {
         if !engine.is_empty() && !arguments.contains(&"--engine") {
             all.extend(["--engine", &engine]);
         }
+        // The machine's own configuration is not the lab's.
+        let config = lab.path("no-config.toml");
+        if !arguments.contains(&"--config") {
+            std::fs::write(&config, "").context("writing an empty configuration")?;
+            all.extend(["--config", config.to_str().context("the lab's folder")?]);
+        }
         all.extend(arguments);
         let mut child = lab.server().spawn(&mut lab.syn_guard(&all)?)?;
         child.wait_for_line("is guarding", START)?;

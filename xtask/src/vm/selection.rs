@@ -34,6 +34,7 @@ const FAST: &str = "measures what a real processor does, not an emulated one";
 pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", All("takes minutes there")),
+    file("syn-guard", "config", Nothing),
     file("syn-guard", "cookie", Nothing),
     file(
         "syn-guard",
