@@ -1,10 +1,11 @@
 //! syn-guard detects SYN floods and stops them in the kernel.
 //!
 //! [`datapath`] is the part in the kernel, [`controller`] keeps it told and
-//! decides, [`config`] is what the operator wants, [`kernel`] reads what the system says, [`undo`] remembers what was
-//! changed. [`report`] is what the guard says of itself; [`server`],
-//! [`metrics`], [`client`], [`status`] and [`list`] show it. [`cli`] puts them
-//! together.
+//! decides, [`config`] is what the operator wants, [`prefixes`] are the lists of
+//! those who always pass or never do, [`kernel`] reads what the system says,
+//! [`undo`] remembers what was changed. [`report`] is what the guard says of
+//! itself; [`server`], [`metrics`], [`client`], [`status`] and [`list`] show it.
+//! [`cli`] puts them together.
 
 pub mod cli;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod events;
 pub mod kernel;
 pub mod list;
 pub mod metrics;
+pub mod prefixes;
 pub mod report;
 pub mod server;
 pub mod status;

@@ -13,6 +13,31 @@ pub enum ListKind {
     Deny = 2,
 }
 
+impl ListKind {
+    /// Both lists.
+    pub const ALL: [Self; 2] = [Self::Allow, Self::Deny];
+
+    /// The word in the CLI, the configuration and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// The list that a map value stands for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::Allow),
+            2 => Some(Self::Deny),
+            _ => None,
+        }
+    }
+}
+
 /// What is to be done with SYNs from a prefix; the longest prefix decides. The
 /// key is a [`RouteKey`](super::RouteKey)'s shape.
 ///
