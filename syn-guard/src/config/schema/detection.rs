@@ -39,9 +39,9 @@ pub const TABLE: Table = Table {
         Key {
             table: "detection",
             name: "max_retransmitted",
-            kind: number("half-open connections", 1, MOST),
+            kind: number("half-open connections", 0, MOST),
             computed: Some("four fifths of the limit of half-open connections"),
-            doc: "Half-open connections whose SYN-ACK was sent again at least once, at which a service protects.",
+            doc: "Half-open connections whose SYN-ACK was sent again at least once, at which a service protects; 0 is no limit.",
             restart: false,
             flag: None,
             get: |wanted, _| {
@@ -58,9 +58,9 @@ pub const TABLE: Table = Table {
         Key {
             table: "detection",
             name: "max_refused_rate",
-            kind: number("connections a second", 1, MOST),
+            kind: number("connections a second", 0, MOST),
             computed: None,
-            doc: "Connections a second that the kernel refused for want of backlog, at which services near their limit protect.",
+            doc: "Connections a second that the kernel refused for want of backlog, at which services near their limit protect; 0 is no limit.",
             restart: false,
             flag: None,
             get: |wanted, _| Some(Value::Integer(wanted.options.detection.max_refused_rate)),
@@ -71,9 +71,9 @@ pub const TABLE: Table = Table {
         Key {
             table: "detection",
             name: "max_unanswered_rate",
-            kind: number("unanswered SYNs a second", 1, MOST),
+            kind: number("unanswered SYNs a second", 0, MOST),
             computed: Some("as many as half-open connections, but at least 1,000"),
-            doc: "Unanswered SYNs a second at which a service protects.",
+            doc: "Unanswered SYNs a second at which a service protects; 0 is no limit.",
             restart: false,
             flag: None,
             get: |wanted, _| {

@@ -35,9 +35,9 @@ pub const TABLE: Table = Table {
         Key {
             table: SERVICES,
             name: "max_unanswered_rate",
-            kind: number("unanswered SYNs a second", 1, MOST),
+            kind: number("unanswered SYNs a second", 0, MOST),
             computed: Some("as in [detection]"),
-            doc: "Unanswered SYNs a second at which the service protects.",
+            doc: "Unanswered SYNs a second at which the service protects; 0 is no limit.",
             restart: false,
             flag: None,
             get: |wanted, port| own(wanted, port)?.max_unanswered_rate.map(Value::Integer),
