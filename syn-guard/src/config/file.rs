@@ -213,6 +213,7 @@ impl Reader<'_> {
                         found: schema::shown(value.get_ref()),
                         found_type: Some(value.get_ref().type_str()),
                         expected: key.kind.expected(),
+                        why: None,
                     };
                     self.problem(value.span().start, says(path, &unfit));
                     return;

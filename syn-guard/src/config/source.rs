@@ -1,6 +1,6 @@
 //! The configuration of a guard over its life.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use super::change::{Applied, changes};
 use super::effective::{Layer, Setting, merge, shown, wanted};
@@ -35,6 +35,8 @@ impl ConfigSource {
     /// # Errors
     /// All that is wrong.
     pub fn load(named: Option<PathBuf>, flags: Layer) -> Result<Self, ConfigError> {
+        // A guard says it to people who are elsewhere.
+        let named = named.map(|file| absolute(&file).unwrap_or(file));
         Self::load_or_default(named, Path::new(DEFAULT_FILE), flags)
     }
 

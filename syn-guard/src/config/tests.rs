@@ -95,7 +95,11 @@ fn every_mistake_has_its_place_and_a_way_out() {
         ),
         (
             "[lists]\ndeny = [\"ü\", 5]",
-            "2:9: lists.deny has \"ü\": expected a prefix, as \"192.0.2.0/24\" or \"2001:db8::/32\"",
+            "2:9: lists.deny: \"ü\" is no prefix: expected an address or a prefix, as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32",
+        ),
+        (
+            "[lists]\nallow = [\"10.0.0.1\", \"10.0.0.1/8\"]",
+            "2:22: lists.allow: 10.0.0.1/8 has host bits set: did you mean 10.0.0.0/8?",
         ),
         (
             "[services.http]\nmode = \"off\"",

@@ -31,29 +31,25 @@ pub fn assign(path: &str, text: &str) -> Result<(KeyPath, Value), ConfigError> {
 
 /// What is wrong with a value, without its place.
 pub(super) fn says(path: KeyPath, unfit: &Unfit) -> String {
-    let Unfit {
-        found, expected, ..
-    } = unfit;
-    match unfit.found_type {
-        Some(kind) => format!(
-            "{path} = {found}: expected {expected}, found {} {kind}",
-            article(kind)
-        ),
-        None => format!("{path} = {found}: expected {expected}"),
-    }
+    said(path, "=", unfit)
 }
 
 /// The same of an element of a list.
 pub(super) fn says_of_element(path: KeyPath, unfit: &Unfit) -> String {
+    said(path, "has", unfit)
+}
+
+fn said(path: KeyPath, verb: &str, unfit: &Unfit) -> String {
     let Unfit {
         found, expected, ..
     } = unfit;
-    match unfit.found_type {
-        Some(kind) => format!(
-            "{path} has {found}: expected {expected}, found {} {kind}",
+    match (&unfit.why, unfit.found_type) {
+        (Some(why), _) => format!("{path}: {why}"),
+        (None, Some(kind)) => format!(
+            "{path} {verb} {found}: expected {expected}, found {} {kind}",
             article(kind)
         ),
-        None => format!("{path} has {found}: expected {expected}"),
+        (None, None) => format!("{path} {verb} {found}: expected {expected}"),
     }
 }
 

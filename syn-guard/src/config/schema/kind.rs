@@ -1,12 +1,12 @@
 //! What values a key takes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
 use toml::de::DeValue;
 
 use crate::config::value::Value;
+use crate::prefixes::parse;
 
 /// What values a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Unfit {
     pub found_type: Option<&'static str>,
     /// What was expected.
     pub expected: String,
+    /// What is wrong in a whole sentence, where more is known.
+    pub why: Option<String>,
 }
 
 /// Longest name of an interface, bytes (`IFNAMSIZ` less the final 0,
@@ -99,7 +101,11 @@ impl Scalar {
                     && !matches!(text, "." | "..")
                     && !text.contains(|it: char| it == '/' || it.is_whitespace() || it == '\0')
             }
-            Self::Prefix => return prefix(text).map(|prefix| Value::Text(prefix.to_string())),
+            Self::Prefix => {
+                return parse(text)
+                    .ok()
+                    .map(|prefix| Value::Text(prefix.to_string()));
+            }
             Self::Path => Path::new(text).is_absolute() && !text.contains('\0'),
             Self::Bool | Self::Number { .. } | Self::Port => false,
         };
@@ -123,7 +129,17 @@ impl Scalar {
             found: found.into(),
             found_type,
             expected: self.expected(),
+            why: None,
         }
+    }
+
+    /// Why a value of the right type is none for the key.
+    fn unfit_value(self, found: impl Into<String>, text: Option<&str>) -> Unfit {
+        let mut unfit = self.unfit(found, None);
+        if self == Self::Prefix {
+            unfit.why = text.and_then(|text| Some(parse(text).err()?.to_string()));
+        }
+        unfit
     }
 
     /// What a value of a file is.
@@ -143,7 +159,7 @@ impl Scalar {
             DeValue::String(text) => self.text(text),
             _ => None,
         }
-        .ok_or_else(|| self.unfit(shown, None))
+        .ok_or_else(|| self.unfit_value(shown, value.as_str()))
     }
 
     /// What a text of the command line is.
@@ -158,7 +174,7 @@ impl Scalar {
             }
             _ => self.text(text),
         }
-        .ok_or_else(|| self.unfit(text, None))
+        .ok_or_else(|| self.unfit_value(text, Some(text)))
     }
 }
 
@@ -188,15 +204,6 @@ impl Kind {
                 .map(Value::List),
         }
     }
-}
-
-/// The prefix that a text is; an address alone is a prefix of all its bits.
-#[must_use]
-pub fn prefix(text: &str) -> Option<IpNet> {
-    let prefix = text
-        .parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    prefix.ok().map(|prefix| prefix.trunc())
 }
 
 /// A value of a file as it is written there, if it is short.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Key, Kind, Scalar, Table, Value, prefix};
+use super::{Key, Kind, Scalar, Table, Value};
+use crate::prefixes::parse;
 
 /// Allowed and denied prefixes.
 pub const TABLE: Table = Table {
@@ -60,7 +61,8 @@ pub const TABLE: Table = Table {
 
 fn prefixes(value: &Value) -> Vec<IpNet> {
     let list = value.list().iter();
-    list.filter_map(|element| prefix(element.text())).collect()
+    list.filter_map(|element| parse(element.text()).ok())
+        .collect()
 }
 
 fn paths(files: &[PathBuf]) -> Value {

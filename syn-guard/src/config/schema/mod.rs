@@ -13,7 +13,7 @@ mod services;
 use super::value::Value;
 use super::wanted::Wanted;
 
-pub use kind::{Kind, Scalar, Unfit, prefix, shown};
+pub use kind::{Kind, Scalar, Unfit, shown};
 pub use path::{KeyPath, no_key, no_table, port};
 
 /// The table whose tables are named after ports.
