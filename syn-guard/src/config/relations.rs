@@ -11,29 +11,30 @@ use crate::controller::Options;
 /// What is wrong between keys that are each right.
 pub(super) fn problems(layer: &Layer, options: &Options) -> Vec<Problem> {
     let mut problems = Vec::new();
-    both_lists(layer, options, &mut problems);
+    both_lists(layer, "lists.allow", "lists.deny", &mut problems);
+    both_lists(
+        layer,
+        "lists.allow_files",
+        "lists.deny_files",
+        &mut problems,
+    );
     unguarded_services(layer, options, &mut problems);
     problems
 }
 
-/// A prefix that is allowed and denied.
-fn both_lists(layer: &Layer, options: &Options, problems: &mut Vec<Problem>) {
-    let allowed: HashMap<_, _> = options
-        .lists
-        .allow
-        .iter()
-        .enumerate()
-        .map(|(index, prefix)| (prefix, index))
-        .collect();
-    for (index, prefix) in options.lists.deny.iter().enumerate() {
-        let Some(allow) = allowed.get(prefix) else {
+/// A prefix or a file that is allowed and denied.
+fn both_lists(layer: &Layer, allow: &str, deny: &str, problems: &mut Vec<Problem>) {
+    let allowed: HashMap<_, _> = elements(layer, allow).collect();
+    for (element, place) in elements(layer, deny) {
+        let Some(allowed) = allowed.get(element) else {
             continue;
         };
-        let also = element(layer, "lists.allow", *allow)
+        let also = allowed
+            .as_ref()
             .map_or_else(String::new, |place| format!(" (line {})", place.line));
         problems.push(problem(
-            element(layer, "lists.deny", index),
-            format!("lists.deny has {prefix}, which lists.allow has too{also}: take it out of one"),
+            place,
+            format!("{deny} has {element}, which {allow} has too{also}: take it out of one"),
         ));
     }
 }
@@ -62,16 +63,25 @@ fn problem(place: Option<Place>, text: String) -> Problem {
     Problem { place, text }
 }
 
-/// Where an element of a list stands.
-fn element(layer: &Layer, path: &str, index: usize) -> Option<Place> {
-    let setting = layer.get(&KeyPath::parse(path).ok()?)?;
-    let (line, column) = *setting.elements.get(index)?;
-    match &setting.origin {
-        Origin::File(place) => Some(Place {
-            line,
-            column,
-            ..place.clone()
-        }),
-        _ => None,
-    }
+/// The elements of a list, and where they stand.
+fn elements<'a>(
+    layer: &'a Layer,
+    path: &str,
+) -> impl Iterator<Item = (&'a str, Option<Place>)> + use<'a> {
+    let path = KeyPath::parse(path).ok();
+    let setting = path.and_then(|path| layer.get(&path));
+    setting.into_iter().flat_map(|setting| {
+        let list = setting.value.list().iter().enumerate();
+        list.map(|(index, value)| {
+            let place = match (&setting.origin, setting.elements.get(index)) {
+                (Origin::File(place), Some((line, column))) => Some(Place {
+                    file: place.file.clone(),
+                    line: *line,
+                    column: *column,
+                }),
+                _ => None,
+            };
+            (value.text(), place)
+        })
+    })
 }

@@ -266,7 +266,7 @@ fn a_hundred_thousand_prefixes_are_read_soon() {
 
 #[test]
 fn keys_that_do_not_go_together_are_said() {
-    let text = "[guard]\nports = [80]\n[lists]\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1\"]\ndeny = [\"::/0\", \"10.0.0.1/32\"]\n[services.443]\nmode = \"off\"\n";
+    let text = "[guard]\nports = [80]\n[lists]\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1\"]\ndeny = [\"::/0\", \"10.0.0.1/32\"]\nallow_files = [\"/a\"]\ndeny_files = [\"/b\", \"/a\"]\n[services.443]\nmode = \"off\"\n";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c");
     fs::write(&file, text).unwrap();
@@ -280,13 +280,16 @@ fn keys_that_do_not_go_together_are_said() {
                 "{name}:7:17: lists.deny has 10.0.0.1/32, which lists.allow has too (line 6): take it out of one"
             ),
             format!(
-                "{name}:9:1: services.443.mode: guard.ports leaves port 443 out: add it there, or take [services.443] out"
+                "{name}:9:21: lists.deny_files has /a, which lists.allow_files has too (line 8): take it out of one"
+            ),
+            format!(
+                "{name}:11:1: services.443.mode: guard.ports leaves port 443 out: add it there, or take [services.443] out"
             ),
         ]
     );
     let text = error.to_string();
     assert!(
-        text.ends_with(&format!("(and 1 more: syn-guard config check {name})")),
+        text.ends_with(&format!("(and 2 more: syn-guard config check {name})")),
         "{text}"
     );
 }
