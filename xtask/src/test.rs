@@ -15,8 +15,9 @@ use crate::{
 };
 
 /// Test files whose guards send cookies: they run with each engine.
-const COOKIE_TESTS: [&str; 8] = [
+const COOKIE_TESTS: [&str; 9] = [
     "bad_wire",
+    "config",
     "cookie",
     "life",
     "listeners",
