@@ -4,12 +4,14 @@
 //! decides, [`config`] is what the operator wants, [`prefixes`] are the lists of
 //! those who always pass or never do, [`kernel`] reads what the system says,
 //! [`undo`] remembers what was changed. [`report`] is what the guard says of
-//! itself; [`server`], [`metrics`], [`client`], [`status`] and [`list`] show it.
-//! [`cli`] puts them together.
+//! itself, [`events`] what happened; [`server`], [`metrics`], [`client`],
+//! [`status`] and [`list`] show it. [`control`] is what it may be told while it
+//! runs. [`cli`] puts them together.
 
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod controller;
 pub mod datapath;
 pub mod events;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::events::EventsArgs;
 use super::flags;
+use super::protect::ProtectArgs;
+use super::set::SetArgs;
 use crate::config::schema::KeyPath;
 use crate::config::{LogFormat, Setting};
 use crate::datapath::{EngineChoice, LogLevel, XdpModeChoice};
@@ -30,6 +33,14 @@ pub(super) enum Verb {
     List(ListArgs),
     /// Show what the running guard does
     Status(StatusArgs),
+    /// Show what happened: changes of state, floods, sources that were dropped
+    Events(EventsArgs),
+    /// Have a service protect always, never or during an attack
+    Protect(ProtectArgs),
+    /// Set a key of the running guard's configuration until the next reload
+    Set(SetArgs),
+    /// Have the running guard read its configuration again
+    Reload,
     /// Remove what a killed guard left in the kernel, and undo its changes
     Detach,
     /// Check, show or write a configuration

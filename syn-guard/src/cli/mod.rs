@@ -4,10 +4,14 @@ mod args;
 mod bpffs;
 mod config;
 mod detach;
+mod events;
 mod flags;
 mod instance;
 mod list;
+mod output;
+mod protect;
 mod run;
+mod set;
 
 use std::process::ExitCode;
 
@@ -34,6 +38,10 @@ pub fn main() -> ExitCode {
         Verb::List(args) => list::run(&args, &cli.paths),
         Verb::Status(args) => runtime()
             .and_then(|runtime| runtime.block_on(crate::status::run(&args, &cli.paths.control()))),
+        Verb::Events(args) => events::run(args, &cli.paths),
+        Verb::Protect(args) => protect::run(&args, &cli.paths),
+        Verb::Set(args) => set::set(&args, &cli.paths),
+        Verb::Reload => set::reload(&cli.paths),
         Verb::Config(verb) => config::run(&verb, &cli.paths),
         Verb::Detach => detach::run(&cli.paths),
     };

@@ -12,11 +12,10 @@ use super::args::{Paths, RunArgs};
 use super::instance::Instance;
 use super::{bpffs, flags, runtime};
 use crate::config::{ConfigSource, LogFormat, Wanted};
-use crate::controller::{Controller, choose_interfaces, restore};
+use crate::controller::{Controller, ControllerHandle, choose_interfaces, requests, restore};
 use crate::datapath::{
     DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
 };
-use crate::report::{ReportHandle, requests};
 use crate::server;
 use crate::undo::Journal;
 
@@ -31,7 +30,7 @@ pub(super) fn run(args: &RunArgs, paths: &Paths) -> anyhow::Result<()> {
 async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyhow::Result<()> {
     // Listens before anything is changed: a signal during the start must not
     // leave half of it.
-    let (handle, questions) = requests();
+    let (handle, requests) = requests();
     let stop = signals(handle.clone())?;
     let _instance = Instance::take(&paths.state_dir)?;
     wanted.options.interfaces = choose_interfaces(&wanted.options.interfaces)?;
@@ -82,7 +81,7 @@ async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyho
     );
     let metrics = tokio::spawn(server::serve_metrics(metrics, handle.clone()));
     let control = tokio::spawn(server::serve_control(control, handle));
-    let stopped = controller.run(questions, stop).await;
+    let stopped = controller.run(requests, stop).await;
     metrics.abort();
     control.abort();
     // Their sockets go with them.
@@ -117,7 +116,7 @@ fn load(
 /// Turns true at the first SIGTERM or SIGINT, and changes at every further
 /// one. SIGHUP has the configuration read again: from a terminal that goes away
 /// it does no harm.
-fn signals(handle: ReportHandle) -> anyhow::Result<watch::Receiver<bool>> {
+fn signals(handle: ControllerHandle) -> anyhow::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;

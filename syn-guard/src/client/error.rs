@@ -40,25 +40,39 @@ pub enum ClientError {
     #[error("cannot read {what} from the guard")]
     Http {
         /// What was asked for.
-        what: &'static str,
+        what: String,
         /// Why.
         source: Box<dyn error::Error + Send + Sync>,
     },
-    /// The guard answered that it cannot.
-    #[error("the guard does not give {what} ({status}): {message}")]
+    /// What was asked for is wrong, or there is no such thing.
+    #[error("{error}")]
     Refused {
+        /// What the guard says.
+        error: String,
+    },
+    /// The guard answered that it cannot.
+    #[error("the guard does not give {what} ({status}): {error}")]
+    Unable {
         /// What was asked for.
-        what: &'static str,
+        what: String,
         /// HTTP status.
         status: u16,
         /// What it said.
-        message: String,
+        error: String,
+    },
+    /// The guard refused without a word of why.
+    #[error("the guard does not know {what} ({status}): is it of another version?")]
+    Unknown {
+        /// What was asked for.
+        what: String,
+        /// HTTP status.
+        status: u16,
     },
     /// The answer is not what this version expects.
     #[error("the guard's answer to {what} is not understood: is it of another version?")]
     Json {
         /// What was asked for.
-        what: &'static str,
+        what: String,
         /// Why.
         source: serde_json::Error,
     },
@@ -71,6 +85,23 @@ impl ClientError {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoGuard { path },
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
             _ => Self::Connect { path, source },
+        }
+    }
+
+    /// Whether another guard may answer the same question: this one is gone, or
+    /// about to go.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        match self {
+            Self::NoGuard { .. }
+            | Self::NoAnswer { .. }
+            | Self::Connect { .. }
+            | Self::Http { .. }
+            | Self::Unable { .. } => true,
+            Self::PermissionDenied { .. }
+            | Self::Refused { .. }
+            | Self::Unknown { .. }
+            | Self::Json { .. } => false,
         }
     }
 }

@@ -1,26 +1,20 @@
 //! Asks the running guard over its control socket.
 
 mod error;
+mod exchange;
 
 pub use error::ClientError;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
-use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, time::timeout};
+use hyper::Method;
 
-use crate::config::ConfigReport;
-use crate::report::{Report, SourceReport};
-
-/// For one question, from connecting to the last byte.
-const LIMIT: Duration = Duration::from_secs(5);
-
-/// Bytes of an answer at most: four times what the most sources take.
-const ANSWER: usize = 64 << 20;
+use crate::config::{Applied, ConfigReport};
+use crate::control::{ProtectMode, SetKey, SetMode};
+use crate::events::{EventPage, Position};
+use crate::report::{ModeReport, Report, SourceReport};
+use exchange::Question;
 
 /// The guard's report.
 ///
@@ -28,7 +22,7 @@ const ANSWER: usize = 64 << 20;
 ///
 /// When no guard answers in time, or not with a report.
 pub async fn status(socket: &Path) -> Result<Report, ClientError> {
-    ask(socket, "/v1/status").await
+    Question::get("/v1/status").ask(socket).await
 }
 
 /// The guard's sources.
@@ -37,7 +31,46 @@ pub async fn status(socket: &Path) -> Result<Report, ClientError> {
 ///
 /// When no guard answers in time, or not with sources.
 pub async fn sources(socket: &Path) -> Result<Vec<SourceReport>, ClientError> {
-    ask(socket, "/v1/sources").await
+    Question::get("/v1/sources").ask(socket).await
+}
+
+/// The events after a position; where there are none, those that come within
+/// `wait` (8 s at most).
+///
+/// # Errors
+///
+/// When no guard answers in time, or not with events.
+pub async fn events(
+    socket: &Path,
+    position: &Position,
+    wait: Duration,
+) -> Result<EventPage, ClientError> {
+    let mut query = format!("after={}&wait={}", position.after, wait.as_secs());
+    if let Some(run) = &position.run {
+        query.push_str("&run=");
+        query.push_str(run);
+    }
+    Question::get("/v1/events")
+        .query(query)
+        .wait(wait)
+        .ask(socket)
+        .await
+}
+
+/// Says what a service is to do.
+///
+/// # Errors
+///
+/// When no guard answers in time, or it guards no such service.
+pub async fn set_mode(
+    socket: &Path,
+    port: u16,
+    mode: ProtectMode,
+) -> Result<ModeReport, ClientError> {
+    Question::get(format!("/v1/services/{port}/mode"))
+        .body(Method::POST, &SetMode { mode })?
+        .ask(socket)
+        .await
 }
 
 /// The configuration that holds.
@@ -46,49 +79,33 @@ pub async fn sources(socket: &Path) -> Result<Vec<SourceReport>, ClientError> {
 ///
 /// When no guard answers in time, or not with a configuration.
 pub async fn config(socket: &Path) -> Result<ConfigReport, ClientError> {
-    ask(socket, "/v1/config").await
+    Question::get("/v1/config").ask(socket).await
 }
 
-async fn ask<T: DeserializeOwned>(socket: &Path, what: &'static str) -> Result<T, ClientError> {
-    let (status, body) =
-        timeout(LIMIT, exchange(socket, what))
-            .await
-            .map_err(|_| ClientError::NoAnswer {
-                path: socket.to_owned(),
-                seconds: LIMIT.as_secs(),
-            })??;
-    if status != StatusCode::OK {
-        return Err(ClientError::Refused {
-            what,
-            status: status.as_u16(),
-            message: String::from_utf8_lossy(&body).trim().to_owned(),
-        });
-    }
-    serde_json::from_slice(&body).map_err(|source| ClientError::Json { what, source })
+/// Sets a key of the configuration until the next reload; what changed.
+///
+/// # Errors
+///
+/// When no guard answers in time, or it takes no such key or value.
+pub async fn set(socket: &Path, key: &str, value: &str) -> Result<Applied, ClientError> {
+    let set = SetKey {
+        key: key.to_owned(),
+        value: value.into(),
+    };
+    Question::get("/v1/config")
+        .body(Method::POST, &set)?
+        .ask(socket)
+        .await
 }
 
-async fn exchange(socket: &Path, what: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
-    let http = |source| ClientError::Http { what, source };
-    let stream = UnixStream::connect(socket)
+/// Has the configuration read again; what changed.
+///
+/// # Errors
+///
+/// When no guard answers in time, or the file is wrong.
+pub async fn reload(socket: &Path) -> Result<Applied, ClientError> {
+    Question::get("/v1/reload")
+        .method(Method::POST)
+        .ask(socket)
         .await
-        .map_err(|source| ClientError::connect(socket, source))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| http(error.into()))?;
-    // What ends the connection is told by the request that it ends.
-    tokio::spawn(connection);
-    let request = Request::get(what)
-        .header(HOST, "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| http(error.into()))?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| http(error.into()))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER)
-        .collect()
-        .await
-        .map_err(http)?;
-    Ok((status, body.to_bytes()))
 }

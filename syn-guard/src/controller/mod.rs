@@ -3,18 +3,20 @@
 //! protecting, and says why.
 //!
 //! It runs in one task; other tasks ask it through a
-//! [`ReportHandle`](crate::report::ReportHandle).
+//! [`ControllerHandle`].
 
 mod apply;
 mod clock;
 mod error;
 mod guarded;
+mod handle;
 mod interfaces;
 mod kernel_engine;
 mod keys;
 mod listeners;
 mod options;
 mod report;
+mod requests;
 mod route_classes;
 mod routes;
 mod services;
@@ -29,6 +31,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 pub use error::ControllerError;
+pub use handle::{ControllerHandle, Reply, Request, requests};
 pub use interfaces::choose_interfaces;
 pub use options::{
     Detection, Harden, LimitOptions, ListOptions, Options, ServiceOptions, mode_name,
@@ -38,7 +41,6 @@ pub use services::ModeError;
 use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
-use crate::report::ReportRequest;
 use crate::undo::{Journal, Outcome};
 use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
@@ -154,7 +156,7 @@ impl Controller {
     /// Something is left, which the log says.
     pub async fn run(
         mut self,
-        mut requests: mpsc::Receiver<ReportRequest>,
+        mut requests: mpsc::Receiver<Request>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), ControllerError> {
         let mut fast = interval(FAST);
@@ -230,30 +232,6 @@ impl Controller {
     fn tell(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<(), ControllerError>) {
         if let Err(error) = work(self) {
             warn!("{what}: {}", one_line(&error));
-        }
-    }
-
-    fn answer(&mut self, request: ReportRequest) {
-        // Who asked may have gone away.
-        match request {
-            ReportRequest::Report(sender) => {
-                let _ = sender.send(self.report());
-            }
-            ReportRequest::Alive(sender) => {
-                let _ = sender.send(());
-            }
-            ReportRequest::Sources(sender) => {
-                let _ = sender.send(self.sources());
-            }
-            ReportRequest::Config(sender) => {
-                let _ = sender.send(self.config.report());
-            }
-            ReportRequest::Reload(sender) => {
-                let _ = sender.send(self.reload());
-            }
-            ReportRequest::Set { key, value, answer } => {
-                let _ = answer.send(self.set(&key, &value));
-            }
         }
     }
 

@@ -11,11 +11,12 @@ use super::guarded::Guarded;
 use super::listeners::MPTCP;
 use super::{Controller, mode_name};
 use crate::datapath::{Engine, Maps};
+use crate::events::EventKind;
 use crate::kernel::sock_diag::half_open_by_port;
 use crate::kernel::tcp_ext::TcpExt;
 use crate::report::{
-    CounterReport, HandshakeReport, InterfaceReport, KernelReport, Report, ServiceReport,
-    SourceReport, VerdictReport,
+    CounterReport, EventCount, HandshakeReport, InterfaceReport, KernelReport, Report,
+    ServiceReport, SourceReport, VerdictReport,
 };
 use crate::undo::Change;
 
@@ -51,6 +52,12 @@ impl Controller {
                 .map(|guarded| self.service(guarded, &kernel_half_open))
                 .collect(),
             verdicts: self.verdicts(),
+            events: EventKind::ALL
+                .map(|kind| EventCount {
+                    kind,
+                    count: self.event_log.count(kind),
+                })
+                .into(),
             kernel: kernel_counters(),
             changes: self
                 .journal
@@ -77,6 +84,8 @@ impl Controller {
         let backlog = self.services.backlog(guarded.port);
         ServiceReport {
             port: guarded.port,
+            mode: mode_name(guarded.mode).to_owned(),
+            mode_origin: self.services.mode_origin(guarded.port),
             state: guarded.state.name().to_owned(),
             reason: if backlog.is_some_and(|backlog| backlog.mptcp) {
                 format!("{}; {MPTCP}", guarded.reason)

@@ -1,11 +1,18 @@
 //! What happened, with reason and numbers: in the log, for `syn-guard events`,
 //! and as counters.
 
+mod line;
+mod page;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::{info, warn};
+
+pub use line::line;
+pub use page::{EventPage, Followed, Position};
 
 /// Events kept; older ones are forgotten.
 const KEPT: usize = 1024;
@@ -83,11 +90,25 @@ pub struct Event {
 }
 
 /// The latest events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventLog {
-    last: u64,
+    run: String,
+    /// Whoever waits for events is told by it.
+    last: watch::Sender<u64>,
     kept: VecDeque<Event>,
     counts: BTreeMap<EventKind, u64>,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self {
+            // No two runs begin in the same nanosecond.
+            run: format!("{:x}", since_1970().as_nanos()),
+            last: watch::Sender::new(0),
+            kept: VecDeque::new(),
+            counts: BTreeMap::new(),
+        }
+    }
 }
 
 impl EventLog {
@@ -111,16 +132,14 @@ impl EventLog {
             (Level::Warn, Some(service)) => warn!(service, "{text}{shown}"),
             (Level::Warn, None) => warn!("{text}{shown}"),
         }
-        self.last += 1;
+        let sequence = self.last() + 1;
         *self.counts.entry(kind).or_default() += 1;
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
         self.kept.push_back(Event {
-            sequence: self.last,
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0.0, |age| age.as_secs_f64()),
+            sequence,
+            at: since_1970().as_secs_f64(),
             kind,
             level,
             service,
@@ -130,6 +149,7 @@ impl EventLog {
                 .map(|(name, value)| ((*name).to_owned(), *value))
                 .collect(),
         });
+        self.last.send_replace(sequence);
     }
 
     /// The events that are kept with a sequence number above `sequence`.
@@ -141,8 +161,8 @@ impl EventLog {
 
     /// The sequence number of the latest event, 0 before the first.
     #[must_use]
-    pub const fn last(&self) -> u64 {
-        self.last
+    pub fn last(&self) -> u64 {
+        *self.last.borrow()
     }
 
     /// How many there were of a kind.
@@ -150,6 +170,12 @@ impl EventLog {
     pub fn count(&self, kind: EventKind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or(0)
     }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

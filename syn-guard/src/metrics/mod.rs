@@ -25,6 +25,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub fn render(report: &Report) -> Result<String, prometheus::Error> {
     let mut families = guard(report);
     families.push(packets(report));
+    families.push(events(report));
     families.extend(service::families(&report.services));
     families.extend(kernel(&report.kernel));
     encode(families)
@@ -50,7 +51,7 @@ fn guard(report: &Report) -> Vec<Family> {
         Family::new(
             GAUGE,
             "mode_info",
-            "What the operator set: observe, auto or protect; always 1.",
+            "What the operator set: off, observe, auto or protect; always 1.",
         )
         .with(&[("mode", &report.mode)], 1.0),
         Family::new(
@@ -94,6 +95,18 @@ fn packets(report: &Report) -> Family {
             ("reason", verdict.reason.clone()),
         ];
         (labels, verdict.packets as f64)
+    })
+}
+
+fn events(report: &Report) -> Family {
+    Family::new(
+        COUNTER,
+        "events_total",
+        "What happened since the guard started, by kind: syn-guard events shows it.",
+    )
+    .each(&report.events, |event| {
+        let labels = [("kind", event.kind.name().to_owned())];
+        (labels, event.count as f64)
     })
 }
 

@@ -1,11 +1,9 @@
 //! What the running guard says of itself: one snapshot, from which metrics,
 //! `status` and `list` are made, so that they agree.
 
-mod handle;
-
-pub use handle::{ReportHandle, ReportRequest, requests};
-
 use serde::{Deserialize, Serialize};
+
+use crate::events::EventKind;
 
 /// The guard at one moment. Times are seconds, sizes bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +28,8 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// What was done with packets since the programs were loaded.
     pub verdicts: Vec<VerdictReport>,
+    /// How many events of each kind there were since the guard started.
+    pub events: Vec<EventCount>,
     /// The stack's own counters of this network namespace.
     pub kernel: KernelReport,
     /// System settings that the guard changed and will restore, as
@@ -53,6 +53,11 @@ pub struct InterfaceReport {
 pub struct ServiceReport {
     /// TCP port.
     pub port: u16,
+    /// What it may do: `off`, `observe`, `auto` or `protect`.
+    pub mode: String,
+    /// Who said so: a key of the configuration, as `detection.mode`,
+    /// `run time` (`syn-guard protect`) or `no engine`.
+    pub mode_origin: String,
     /// `off`, `observing` or `protecting`.
     pub state: String,
     /// Why it is in this state, with value and limit.
@@ -130,6 +135,28 @@ pub struct VerdictReport {
     pub reason: String,
     /// Packets.
     pub packets: u64,
+}
+
+/// Events of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCount {
+    /// The kind.
+    pub kind: EventKind,
+    /// How many.
+    pub count: u64,
+}
+
+/// What became of a service's mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeReport {
+    /// The service's port.
+    pub port: u16,
+    /// The mode before: `off`, `observe`, `auto` or `protect`.
+    pub from: String,
+    /// The mode now.
+    pub to: String,
+    /// The state now: `off`, `observing` or `protecting`.
+    pub state: String,
 }
 
 /// TcpExt counters of the stack (`/proc/net/netstat`).

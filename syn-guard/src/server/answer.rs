@@ -11,15 +11,26 @@ use tokio::time::timeout;
 /// The controller answers in much less unless something is wrong.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The controller's answer, or the response that says there is none.
-pub(super) async fn answer<T>(asked: impl Future<Output = Option<T>>) -> Result<T, Response> {
-    match timeout(ANSWER, asked).await {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(unavailable("the controller has stopped\n")),
-        Err(_) => Err(unavailable("the controller does not answer\n")),
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("the controller has stopped")]
+    Stopped,
+    #[error("the controller does not answer")]
+    Late,
+}
+
+impl IntoResponse for NoAnswer {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
     }
 }
 
-fn unavailable(why: &'static str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+/// The controller's answer.
+pub(super) async fn answer<T>(asked: impl Future<Output = Option<T>>) -> Result<T, NoAnswer> {
+    match timeout(ANSWER, asked).await {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(NoAnswer::Stopped),
+        Err(_) => Err(NoAnswer::Late),
+    }
 }

@@ -10,17 +10,15 @@ use hyper_util::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-/// Connections at a time; more wait in the listener's backlog.
-pub(super) const CONNECTIONS: usize = 64;
-
 /// A connection's time for request and response together.
 pub(super) const LIFETIME: Duration = Duration::from_secs(10);
 
 /// A request's headers, and what is buffered of a response, in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// Serves until dropped, which ends the connections too.
-pub(super) async fn serve<L: Listener>(mut listener: L, router: Router) {
+/// Serves `most` connections at a time until dropped, which ends them too; more
+/// wait in the listener's backlog.
+pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, most: usize) {
     let mut http = http1::Builder::new();
     // Kept open, an idle connection would hold a place, and the time limit
     // could cut a later response.
@@ -30,7 +28,7 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        if connections.len() >= CONNECTIONS {
+        if connections.len() >= most {
             connections.join_next().await;
             continue;
         }

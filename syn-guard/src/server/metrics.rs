@@ -6,16 +6,24 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use super::{ServerError, answer::answer, connections};
-use crate::{
-    metrics::{self, ProcessUsage},
-    report::{Report, ReportHandle},
+use super::{
+    ServerError,
+    answer::{NoAnswer, answer},
+    connections,
 };
+use crate::{
+    controller::ControllerHandle,
+    metrics::{self, ProcessUsage},
+    report::Report,
+};
+
+/// Connections at a time; more wait in the listener's backlog.
+pub(super) const CONNECTIONS: usize = 64;
 
 const INDEX: &str = "syn-guard\n\n/metrics  for Prometheus\n/healthz  200 when the guard works\n";
 
@@ -31,17 +39,19 @@ pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, ServerErro
 }
 
 /// Serves `/metrics`, `/healthz` and an index until dropped.
-pub async fn serve_metrics(listener: TcpListener, handle: ReportHandle) {
+pub async fn serve_metrics(listener: TcpListener, handle: ControllerHandle) {
     let router = Router::new()
         .route("/", get(INDEX))
         .route("/metrics", get(scrape))
         .route("/healthz", get(health))
         .with_state(handle);
-    connections::serve(listener, router).await;
+    connections::serve(listener, router, CONNECTIONS).await;
 }
 
-async fn scrape(State(handle): State<ReportHandle>) -> Result<Response, Response> {
-    let report = answer(handle.report()).await?;
+async fn scrape(State(handle): State<ControllerHandle>) -> Result<Response, Response> {
+    let report = answer(handle.report())
+        .await
+        .map_err(IntoResponse::into_response)?;
     let text = render(&report).map_err(|error| {
         let text = format!("cannot render the metrics: {error}\n");
         (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
@@ -57,6 +67,6 @@ fn render(report: &Report) -> Result<String, prometheus::Error> {
     Ok(text)
 }
 
-async fn health(State(handle): State<ReportHandle>) -> Result<&'static str, Response> {
+async fn health(State(handle): State<ControllerHandle>) -> Result<&'static str, NoAnswer> {
     answer(handle.alive()).await.map(|()| "ok\n")
 }

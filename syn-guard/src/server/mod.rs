@@ -3,7 +3,7 @@
 //!
 //! Both answer one request a connection, within ten seconds,
 //! and only so many connections at a time: what others may do to them has a
-//! bound.
+//! bound. Who follows events asks again and again.
 
 mod answer;
 mod connections;

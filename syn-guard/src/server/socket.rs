@@ -16,7 +16,7 @@ use std::{
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket};
 
-use super::{ServerError, connections::CONNECTIONS};
+use super::{ServerError, control::CONNECTIONS};
 
 /// A listening control socket. Its file is removed with it.
 #[derive(Debug)]

@@ -14,11 +14,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{connections::CONNECTIONS, *};
-use crate::config::ConfigSource;
+use super::{metrics::CONNECTIONS, *};
 use crate::{
     client::{self, ClientError},
-    report::{ReportHandle, ReportRequest, SourceReport, requests},
+    config::ConfigSource,
+    controller::{ControllerHandle, ModeError, Request, requests},
+    events::{EventKind, EventLog, Level},
+    report::{ModeReport, SourceReport},
     status::tests::sample,
 };
 
@@ -34,19 +36,36 @@ fn source() -> SourceReport {
     }
 }
 
-/// Stands in for the controller.
-fn controller() -> ReportHandle {
+/// Stands in for the controller, which guards port 80 and has one event.
+pub(super) fn controller() -> ControllerHandle {
     let (handle, mut requests) = requests();
     tokio::spawn(async move {
+        let mut log = EventLog::default();
+        log.push(EventKind::Config, Level::Info, None, "begun", &[]);
+        let mut config = ConfigSource::default();
         while let Some(request) = requests.recv().await {
             match request {
-                ReportRequest::Report(to) => drop(to.send(sample())),
-                ReportRequest::Alive(to) => drop(to.send(())),
-                ReportRequest::Sources(to) => drop(to.send(vec![source()])),
-                ReportRequest::Config(to) => drop(to.send(ConfigSource::default().report())),
-                ReportRequest::Reload(to) => drop(to.send(ConfigSource::default().reload())),
-                ReportRequest::Set { key, value, answer } => {
-                    drop(answer.send(ConfigSource::default().set(&key, &value)));
+                Request::Report(to) => drop(to.send(sample())),
+                Request::Alive(to) => drop(to.send(())),
+                Request::Sources(to) => drop(to.send(vec![source()])),
+                Request::Events(after, to) => drop(to.send(log.follow(&after))),
+                Request::Config(to) => drop(to.send(config.report())),
+                Request::Reload(to) => drop(to.send(config.reload())),
+                Request::Set { key, value, reply } => drop(reply.send(config.set(&key, &value))),
+                Request::SetMode {
+                    port: 80, reply, ..
+                } => {
+                    log.push(EventKind::State, Level::Info, Some(80), "asked", &[]);
+                    let report = ModeReport {
+                        port: 80,
+                        from: "auto".to_owned(),
+                        to: "protect".to_owned(),
+                        state: "protecting".to_owned(),
+                    };
+                    drop(reply.send(Ok(report)));
+                }
+                Request::SetMode { port, reply, .. } => {
+                    drop(reply.send(Err(ModeError::NotGuarded(port))));
                 }
             }
         }
@@ -54,7 +73,7 @@ fn controller() -> ReportHandle {
     handle
 }
 
-async fn metrics_server(handle: ReportHandle) -> (SocketAddr, JoinHandle<()>) {
+async fn metrics_server(handle: ControllerHandle) -> (SocketAddr, JoinHandle<()>) {
     let listener = bind_metrics(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(serve_metrics(listener, handle)))
@@ -69,7 +88,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
     response
 }
 
-fn socket_path() -> (TempDir, PathBuf) {
+pub(super) fn socket_path() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/control.sock");
     (folder, path)

@@ -8,8 +8,9 @@ use crate::report::{InterfaceReport, Report, ServiceReport, VerdictReport};
 /// A column's title, and whether it holds numbers.
 type Column = (&'static str, bool);
 
-const SERVICES: [Column; 12] = [
+const SERVICES: [Column; 13] = [
     ("Port", true),
+    ("Mode", false),
     ("State", false),
     ("Since", true),
     ("Half-open", true),
@@ -82,9 +83,10 @@ fn because(what: &str, why: Option<&str>) -> String {
     why.map_or_else(|| what.to_owned(), |why| format!("{what}: {why}"))
 }
 
-fn service(service: &ServiceReport) -> [String; 12] {
+fn service(service: &ServiceReport) -> [String; 13] {
     [
         service.port.to_string(),
+        mode(service),
         service.state.clone(),
         duration(service.state_seconds),
         service.half_open.to_string(),
@@ -97,6 +99,15 @@ fn service(service: &ServiceReport) -> [String; 12] {
         service.counters.cookies_validated.to_string(),
         service.reason.clone(),
     ]
+}
+
+/// The mode, and who said so where it is not the mode of all.
+fn mode(service: &ServiceReport) -> String {
+    match service.mode_origin.as_str() {
+        "detection.mode" => service.mode.clone(),
+        "run time" | "no engine" => format!("{} ({})", service.mode, service.mode_origin),
+        _ => format!("{} (config)", service.mode),
+    }
 }
 
 fn verdict(verdict: &VerdictReport) -> [String; 3] {

@@ -18,9 +18,9 @@ Interfaces        eth0 native
 Map memory        12.3 MiB
 Settings changed  net.ipv4.tcp_syncookies: 0 -> 1
 
-Port  State        Since  Half-open  Kernel  Limit  Backlog     SYNs  Completed  Cookies sent  Validated  Reason
-  80  protecting  1m 12s         37      35   2048     4096  1000000        950        996940        800  2048 half-open connections, limit 2048
-8443  observing    1d 0h          0       0     64      128        0          0             0          0  0 half-open connections, limit 64
+Port  Mode                State        Since  Half-open  Kernel  Limit  Backlog     SYNs  Completed  Cookies sent  Validated  Reason
+  80  protect (run time)  protecting  1m 12s         37      35   2048     4096  1000000        950        996940        800  2048 half-open connections, limit 2048
+8443  auto                observing    1d 0h          0       0     64      128        0          0             0          0  0 half-open connections, limit 64
 
 Verdict  Reason        Packets
 pass     not_guarded      4711
@@ -64,6 +64,8 @@ fn a_service_without_reason_ends_no_line_in_spaces() {
     let report = Report {
         services: vec![ServiceReport {
             port: 22,
+            mode: "off".to_owned(),
+            mode_origin: "services.22.mode".to_owned(),
             state: "off".to_owned(),
             reason: String::new(),
             state_seconds: 0.0,

@@ -38,7 +38,6 @@ impl Services {
     ///
     /// # Errors
     /// Where there is no such service, or nothing that could protect it.
-    #[allow(dead_code, reason = "the control socket calls it")]
     pub fn set_mode(&mut self, port: u16, mode: Option<Mode>) -> Result<(), ModeError> {
         if !self.guarded.contains_key(&port) {
             return Err(ModeError::NotGuarded(port));
@@ -57,7 +56,6 @@ impl Services {
     ///
     /// # Errors
     /// When the data path cannot be told; the next second tries again.
-    #[allow(dead_code, reason = "both call it")]
     pub fn apply(
         &mut self,
         datapath: &mut DataPath,
@@ -71,9 +69,7 @@ impl Services {
     /// What holds for a service.
     pub fn detection(&self, port: u16) -> Detection {
         let mut detection = self.wanted.of_service(port);
-        if let Some(mode) = self.modes.get(&port) {
-            detection.mode = *mode;
-        }
+        detection.mode = self.asked_mode(port);
         if self.no_engine.is_some() && matches!(detection.mode, Mode::Auto | Mode::Protect) {
             detection.mode = Mode::Observe;
         }
@@ -87,20 +83,34 @@ impl Services {
             .any(|guarded| matches!(guarded.mode, Mode::Auto | Mode::Protect))
     }
 
+    /// Who said what a service may do: a key of the configuration, `run time`
+    /// or `no engine`.
+    pub fn mode_origin(&self, port: u16) -> String {
+        let own = self.wanted.services.get(&port);
+        if self.detection(port).mode != self.asked_mode(port) {
+            "no engine".to_owned()
+        } else if self.modes.contains_key(&port) {
+            "run time".to_owned()
+        } else if own.is_some_and(|own| own.mode.is_some()) {
+            format!("services.{port}.mode")
+        } else {
+            "detection.mode".to_owned()
+        }
+    }
+
+    /// What the operator wants of a service.
+    fn asked_mode(&self, port: u16) -> Mode {
+        let by_options = || self.wanted.of_service(port).mode;
+        self.modes.get(&port).copied().unwrap_or_else(by_options)
+    }
+
     /// The mode of a service, and who said so.
     fn mode_words(&self, port: u16, mode: Mode) -> String {
         let name = mode_name(mode);
-        if self.modes.contains_key(&port) {
-            format!("mode {name}, as syn-guard protect said")
-        } else if self
-            .wanted
-            .services
-            .get(&port)
-            .is_some_and(|own| own.mode.is_some())
-        {
-            format!("mode {name} (the service's mode)")
-        } else {
-            format!("mode {name} (mode, --mode)")
+        match self.mode_origin(port).as_str() {
+            "run time" => format!("mode {name}, asked by `syn-guard protect`"),
+            "detection.mode" => format!("mode {name} (mode, --mode)"),
+            origin => format!("mode {name} ({origin})"),
         }
     }
 
