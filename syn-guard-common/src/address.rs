@@ -49,16 +49,33 @@ impl Address {
         high >> 24 != 0xff && (high | self.0[1] | self.0[2] | (first & !1)) != 0
     }
 
-    /// The source this address counts for: an IPv4 address itself, an IPv6
-    /// address's /64, because one host owns at least that much.
+    /// The mask of a prefix of `bits` bits; an IPv4 prefix has 96 more than as
+    /// it is written.
+    #[must_use]
+    pub const fn mask(bits: u32) -> Self {
+        let ones = match bits {
+            0 => 0,
+            1..=127 => u128::MAX << (128 - bits),
+            _ => u128::MAX,
+        };
+        Self([
+            ((ones >> 96) as u32).to_be(),
+            ((ones >> 64) as u32).to_be(),
+            ((ones >> 32) as u32).to_be(),
+            (ones as u32).to_be(),
+        ])
+    }
+
+    /// The address without the bits that are not in the mask.
     #[inline(always)]
     #[must_use]
-    pub const fn source(&self) -> Self {
-        if self.is_ipv4() {
-            *self
-        } else {
-            Self([self.0[0], self.0[1], 0, 0])
-        }
+    pub const fn masked(&self, mask: &Self) -> Self {
+        Self([
+            self.0[0] & mask.0[0],
+            self.0[1] & mask.0[1],
+            self.0[2] & mask.0[2],
+            self.0[3] & mask.0[3],
+        ])
     }
 }
 
@@ -145,12 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_source_is_its_64_and_an_ipv4_source_its_address() {
-        let source = |text: &str| {
+    fn a_mask_leaves_the_prefix() {
+        let masked = |text: &str, bits: u32| {
             let address: IpAddr = text.parse().unwrap();
-            IpAddr::from(Address::from(address).source()).to_string()
+            IpAddr::from(Address::from(address).masked(&Address::mask(bits))).to_string()
         };
-        assert_eq!(source("10.1.2.3"), "10.1.2.3");
-        assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(masked("10.1.2.3", 128), "10.1.2.3");
+        assert_eq!(masked("10.1.2.3", 96 + 24), "10.1.2.0");
+        assert_eq!(masked("10.1.2.3", 96 + 9), "10.0.0.0");
+        assert_eq!(masked("2001:db8:1:2:3:4:5:6", 64), "2001:db8:1:2::");
+        assert_eq!(masked("2001:db8:1:2:3:4:5:6", 48), "2001:db8:1::");
+        assert_eq!(masked("2001:db8::6", 0), "::");
     }
 }

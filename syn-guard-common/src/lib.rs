@@ -7,9 +7,11 @@
 
 pub mod abi;
 pub mod address;
+pub mod bucket;
 pub mod cookie;
 pub mod flow;
 pub mod life;
 pub mod policy;
+pub mod sketch;
 pub mod window;
 pub mod wire;

@@ -17,7 +17,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{accept_queue, clock, count, filters, kernel_cookie, listeners};
+use crate::{accept_queue, clock, count, filters, kernel_cookie, listeners, sources};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -137,6 +137,7 @@ fn complete(
     socket.release();
     if result == 0 {
         filters::remember_completed(hash);
+        sources::completed(service.slot, flow);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
     }

@@ -2,12 +2,13 @@
 
 use syn_guard_common::abi::{
     CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
-    JUST_COMPLETED_CELLS, established_cell,
+    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell,
 };
 
 use crate::clock::jiffies;
 use crate::maps::{
     COMPLETED_LATELY, CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED,
+    SOURCE_FILTER,
 };
 use crate::state;
 
@@ -72,6 +73,37 @@ pub fn is_established(hash: u32) -> bool {
     let cell = unsafe { cells.cast::<u32>().add(index).read_volatile() };
     let mark = ESTABLISHED_AGE.mark(jiffies());
     established_cell(hash, cell as u8) == cell && ESTABLISHED_AGE.is_recent(cell as u8, mark)
+}
+
+/// The source of this hash has counters that its SYNs must go by.
+#[inline(always)]
+pub fn mark_has_counters(hash: u64) {
+    if let Some(cells) = SOURCE_FILTER.get_ptr_mut(0) {
+        let mark = SOURCE_AGE.mark(jiffies());
+        // SAFETY: a cell of the map value. Written only when it changes.
+        unsafe {
+            let cell = cells.cast::<u8>().add(source_cell(hash));
+            if cell.read_volatile() != mark {
+                cell.write_volatile(mark);
+            }
+        }
+    }
+}
+
+/// Whether the source of this hash may have such counters.
+#[inline(always)]
+pub fn may_have_counters(hash: u64) -> bool {
+    let Some(cells) = SOURCE_FILTER.get_ptr(0) else {
+        return true;
+    };
+    // SAFETY: a cell of the map value.
+    let cell = unsafe { cells.cast::<u8>().add(source_cell(hash)).read_volatile() };
+    cell != 0 && SOURCE_AGE.is_recent(cell, SOURCE_AGE.mark(jiffies()))
+}
+
+#[inline(always)]
+const fn source_cell(hash: u64) -> usize {
+    (hash >> 44) as usize & (SOURCE_CELLS - 1)
 }
 
 /// Adds `change` (1 or -1) half-open connections to the flow's cell.

@@ -2,12 +2,12 @@
 
 use core::ptr::addr_of_mut;
 
-use syn_guard_common::abi::{HalfOpen, Source, SourceKey, handshake_bucket};
+use syn_guard_common::abi::{HalfOpen, Settings, Source, SourceKey, handshake_bucket};
 use syn_guard_common::flow::Flow;
 
-use crate::maps::{HALF_OPEN, SOURCES};
+use crate::maps::{HALF_OPEN, SETTINGS, SOURCES};
 use crate::state::{self, Service};
-use crate::{count, filters};
+use crate::{count, filters, sources};
 
 /// How a half-open connection ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn begin(flow: &Flow, hash: u32, half_open: &HalfOpen) -> bool {
         filters::count_half_open(hash, -1);
         return false;
     }
-    count_source(flow, half_open.slot, |source| source.half_open = 1, 1, 1);
+    count_source(flow, half_open.slot, 1);
     count::service(half_open.slot, |counters| counters.tracked += 1);
     true
 }
@@ -40,43 +40,50 @@ pub fn begin(flow: &Flow, hash: u32, half_open: &HalfOpen) -> bool {
 /// A SYN of a half-open connection came again.
 #[inline(always)]
 pub fn retransmitted(flow: &Flow, slot: u32) {
-    count_source(flow, slot, |_| (), 0, 1);
+    count_source(flow, slot, 0);
     count::service(slot, |counters| counters.syn_retransmissions += 1);
 }
 
-/// Counts for the flow's source, which is made if need be.
+/// Counts a SYN, and `half_open` half-open connections (0 or 1), for the flow's
+/// source, which is made if need be.
 #[inline(always)]
-fn count_source(
-    flow: &Flow,
-    slot: u32,
-    first: impl FnOnce(&mut Source),
-    half_open: u64,
-    syns: u64,
-) {
+fn count_source(flow: &Flow, slot: u32, half_open: u64) {
+    let Some(settings) = SETTINGS.get(0) else {
+        return;
+    };
     let key = SourceKey {
-        source: flow.remote.source(),
+        source: settings.source_of(&flow.remote),
         slot,
     };
     if let Some(source) = SOURCES.get_ptr_mut(&key) {
         // SAFETY: a map value, counted with atomic adds.
-        unsafe {
+        let half_open = unsafe {
             if half_open != 0 {
                 state::add(addr_of_mut!((*source).half_open), half_open);
             }
-            state::add(addr_of_mut!((*source).syns), syns);
-        }
+            state::add(addr_of_mut!((*source).syns), 1);
+            addr_of_mut!((*source).half_open).read_volatile()
+        };
+        note_limit(&key, settings, half_open);
         return;
     }
-    let mut source = Source {
-        half_open: 0,
-        syns,
-        completed: 0,
-        reset: 0,
-        expired: 0,
+    let source = Source {
+        half_open,
+        syns: 1,
+        ..Source::default()
     };
-    first(&mut source);
     // Fails when another CPU was first: one SYN goes uncounted.
     let _ = SOURCES.insert(&key, &source, 1);
+    note_limit(&key, settings, half_open);
+}
+
+/// Marks a source that has reached its limit of half-open connections: its SYNs
+/// are looked at, however few they are, once the service protects.
+#[inline(always)]
+fn note_limit(key: &SourceKey, settings: &Settings, half_open: u64) {
+    if settings.source_half_open != 0 && half_open >= settings.source_half_open {
+        filters::mark_has_counters(sources::hash(key));
+    }
 }
 
 /// Ends the half-open connection that `flow` was found to be. Whoever takes
@@ -89,6 +96,10 @@ pub fn end(flow: &Flow, hash: u32, found: HalfOpen, how: End, now_ns: u64) {
     filters::count_half_open(hash, -1);
     if let Some(service) = Service::of_slot(found.slot) {
         service.remove_half_open();
+        if how == End::Completed {
+            service.unanswered().take_back();
+            sources::completed(found.slot, flow);
+        }
     }
     count::service(found.slot, |counters| match how {
         End::Completed => {
@@ -104,8 +115,11 @@ pub fn end(flow: &Flow, hash: u32, found: HalfOpen, how: End, now_ns: u64) {
         End::Expired => counters.expired += 1,
         End::Forgotten => {}
     });
+    let Some(settings) = SETTINGS.get(0) else {
+        return;
+    };
     let key = SourceKey {
-        source: flow.remote.source(),
+        source: settings.source_of(&flow.remote),
         slot: found.slot,
     };
     if let Some(source) = SOURCES.get_ptr_mut(&key) {

@@ -14,7 +14,7 @@ use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
 use crate::frame::Packet;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{count, filters, listeners};
+use crate::{count, filters, listeners, sources};
 
 /// Bytes that hold a TCP header with all its options, and the bound that the
 /// verifier knows of its length.
@@ -93,6 +93,7 @@ pub fn segment(
     socket.release();
     if valid {
         filters::remember_completed(hash);
+        sources::completed(service.slot, flow);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         count::verdict(Reason::CookieValidated);
         return Reason::Segment;

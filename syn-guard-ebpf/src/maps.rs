@@ -6,11 +6,14 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen,
     JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_ROUTES,
-    MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, REASONS, ServiceConfig, ServiceCounters,
-    ServiceState, Source, SourceKey,
+    MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, REASONS, SOURCE_CELLS, ServiceConfig,
+    ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
+use syn_guard_common::sketch::Cells;
+
+use crate::sources::Totals;
 
 /// By port: the slot of its service plus 1, or 0.
 #[map]
@@ -19,6 +22,10 @@ pub static SERVICE_BY_PORT: Array<u32> = Array::pinned(65_536, 0);
 /// By slot, written by the controller.
 #[map]
 pub static SERVICE_CONFIG: Array<ServiceConfig> = Array::pinned(MAX_SERVICES, 0);
+
+/// One value, written by the controller.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 
 /// One value: 1 while a service protects, or did until the controller has seen
 /// that none does.
@@ -54,6 +61,31 @@ pub static HALF_OPEN: HashMap<Flow, HalfOpen> = HashMap::pinned(MAX_HALF_OPEN, 0
 /// Sources, each for a service.
 #[map]
 pub static SOURCES: LruHashMap<SourceKey, Source> = LruHashMap::pinned(MAX_SOURCES, 0);
+
+/// One value: this second's replies by prefix.
+#[map]
+pub static PREFIX_SKETCH: PerCpuArray<Cells> = PerCpuArray::pinned(1, 0);
+
+/// One value: this second's SYNs of busy prefixes, by source and service.
+#[map]
+pub static SOURCE_SKETCH: PerCpuArray<Cells> = PerCpuArray::pinned(1, 0);
+
+/// One value: what the sketches counted this second.
+#[map]
+pub static SKETCH_TOTALS: PerCpuArray<Totals> = PerCpuArray::pinned(1, 0);
+
+/// One value: marks of sources that have counters of their own for a reason.
+#[map]
+pub static SOURCE_FILTER: Array<[u8; SOURCE_CELLS]> = Array::pinned(1, 0);
+
+/// By slot, cleared by the controller.
+#[map]
+pub static SAMPLES: PerCpuArray<SourceSample> = PerCpuArray::pinned(MAX_SERVICES, 0);
+
+/// One value: a second, the events about sources sent in it, and how many were
+/// not sent since the last one.
+#[map]
+pub static EVENT_BUDGET: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
 
 /// One value: the cookies' keys. Only root reads it.
 #[map]

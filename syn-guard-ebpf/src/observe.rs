@@ -1,6 +1,9 @@
 //! SYNs to a service that observes: counted, tracked, passed.
 
-use syn_guard_common::abi::{BUDGET_TICK_SHIFT, HalfOpen, Mode, TRACK_BUDGET, TRACK_BURST};
+use syn_guard_common::abi::{
+    BUDGET_TICK_SHIFT, EventKind, HalfOpen, Mode, TRACK_BUDGET, TRACK_BURST,
+};
+use syn_guard_common::bucket;
 use syn_guard_common::flow::Flow;
 
 use crate::half_open::End;
@@ -30,7 +33,21 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
     }
     let total = service.half_open();
     if config.mode == Mode::Auto as u32 && total >= config.limit {
-        service.protect(now, total, 0, config.limit);
+        service.protect(EventKind::HalfOpen, total, 0, config.limit, now);
+        return true;
+    }
+    let unanswered = service.unanswered();
+    let level = unanswered.lowered(config.unanswered_rate, now);
+    if level < bucket::full(config.unanswered_rate) {
+        unanswered.raise();
+    } else if config.mode == Mode::Auto as u32 && config.unanswered_rate != 0 {
+        service.protect(
+            EventKind::UnansweredRate,
+            bucket::events(level),
+            0,
+            config.unanswered_rate,
+            now,
+        );
         return true;
     }
     // The stack gets this SYN, so a later one of its flow must go there too.
@@ -52,7 +69,7 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
     count::service(slot, |counters| counters.untracked += 1);
     let untracked = service.add_untracked(now);
     if config.mode == Mode::Auto as u32 && total + untracked >= config.limit {
-        service.protect(now, total, untracked, config.limit);
+        service.protect(EventKind::HalfOpen, total, untracked, config.limit, now);
     }
     false
 }

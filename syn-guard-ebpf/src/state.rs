@@ -7,6 +7,7 @@ use syn_guard_common::abi::{Event, EventKind, ServiceConfig, ServiceState, State
 use syn_guard_common::address::Address;
 
 use crate::count;
+use crate::level::Level;
 use crate::maps::{ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
 
 /// A service's slot with its state.
@@ -97,6 +98,7 @@ impl Service {
                 addr_of_mut!((*self.state).validating).write_volatile(1);
             } else {
                 addr_of_mut!((*self.state).switching).write_volatile(0);
+                addr_of_mut!((*self.state).unanswered).write_volatile(0);
             }
             addr_of_mut!((*self.state).since_ns).write_volatile(now_ns);
             addr_of_mut!((*self.state).state).write_volatile(state as u32);
@@ -140,6 +142,18 @@ impl Service {
         unsafe { addr_of!((*self.state).half_open).read_volatile() }
     }
 
+    /// The level of unanswered SYNs.
+    #[inline(always)]
+    pub fn unanswered(&self) -> Level {
+        // SAFETY: two fields of a map value.
+        unsafe {
+            Level::new(
+                addr_of_mut!((*self.state).unanswered),
+                addr_of_mut!((*self.state).unanswered_tick),
+            )
+        }
+    }
+
     /// One more SYN that passed untracked; how many in the running second.
     #[inline(always)]
     pub fn add_untracked(&self, now_ns: u64) -> u64 {
@@ -156,9 +170,10 @@ impl Service {
         }
     }
 
-    /// Starts to protect and tells the controller why.
+    /// Starts to protect and tells the controller why: `value`, and `untracked`
+    /// SYNs of this second, reached `limit`.
     #[inline(always)]
-    pub fn protect(&self, now_ns: u64, half_open: u64, untracked: u64, limit: u64) {
+    pub fn protect(&self, kind: EventKind, value: u64, untracked: u64, limit: u64, now_ns: u64) {
         // SAFETY: a map value.
         if unsafe { fetch_add(addr_of_mut!((*self.state).switching), 1) } != 0 {
             // Another CPU switches it.
@@ -168,13 +183,13 @@ impl Service {
         count::service(self.slot, |counters| counters.protections += 1);
         let event = Event {
             at_ns: now_ns,
-            value: half_open,
+            value,
             limit,
             source: Address([0; 4]),
             slot: self.slot,
             untracked: untracked as u32,
-            kind: EventKind::HalfOpen as u32,
-            reserved: 0,
+            kind: kind as u32,
+            suppressed: 0,
         };
         // A full ring buffer loses the reason, not the change: the controller
         // reads the state as well.

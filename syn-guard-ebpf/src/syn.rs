@@ -5,9 +5,11 @@ use syn_guard_common::abi::{Reason, State};
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
+use crate::sources::Standing;
 use crate::state::{Service, any_protecting};
 use crate::{
-    count, engine, filters, fragment, kernel_cookie, listeners, observe, protect, segment, validate,
+    count, engine, filters, fragment, kernel_cookie, listeners, observe, protect, segment, sources,
+    validate,
 };
 
 /// Decides about a frame.
@@ -64,8 +66,18 @@ pub fn handle(context: &XdpContext) -> Reason {
     if let Some(reason) = validate::why_not(&packet, &headers, &flow, state) {
         return reason;
     }
-    if state == State::Protecting || observe::handle(&service, &flow, hash, tcp.sequence) {
-        return protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);
+    let protects = state == State::Protecting;
+    match sources::syn(service.slot, &flow, protects) {
+        Standing::Fine => {}
+        Standing::OverSource => return Reason::SourceLimit,
+        Standing::OverReplies => return Reason::ReplyLimit,
+    }
+    if protects || observe::handle(&service, &flow, hash, tcp.sequence) {
+        let reason = protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);
+        if reason != Reason::CookieSent {
+            sources::passed(service.slot, &flow);
+        }
+        return reason;
     }
     Reason::Observed
 }

@@ -43,7 +43,7 @@ impl EventKind {
 /// | 40 | 4 | slot of the service |
 /// | 44 | 4 | SYNs of the running second that passed untracked |
 /// | 48 | 4 | [`EventKind`] |
-/// | 52 | 4 | 0 |
+/// | 52 | 4 | events about sources that were not sent before this one |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -61,8 +61,9 @@ pub struct Event {
     pub untracked: u32,
     /// An [`EventKind`].
     pub kind: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Events about sources that this CPU did not send since its last one: they
+    /// were too many.
+    pub suppressed: u32,
 }
 
 const _: () = assert!(size_of::<Event>() == 56);
@@ -84,7 +85,7 @@ impl Event {
             slot: word(10),
             untracked: word(11),
             kind: word(12),
-            reserved: word(13),
+            suppressed: word(13),
         })
     }
 
@@ -109,7 +110,7 @@ mod tests {
             slot: 5,
             untracked: 6,
             kind: EventKind::SourceRate as u32,
-            reserved: 0,
+            suppressed: 8,
         };
         let words = [
             0,
@@ -125,7 +126,7 @@ mod tests {
             5,
             6,
             event.kind,
-            0_u32,
+            8_u32,
         ];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         if cfg!(target_endian = "little") {

@@ -14,6 +14,10 @@ pub const ESTABLISHED_CELLS: usize = 1 << 16;
 /// Cells of the half-open filter, 8-byte counts (512 KiB).
 pub const HALF_OPEN_CELLS: usize = 1 << 16;
 
+/// Cells of the filter of sources with counters of their own, a byte each
+/// (64 KiB).
+pub const SOURCE_CELLS: usize = 1 << 16;
+
 /// Cells of the memory of connections just completed, one set a CPU. A batch
 /// of packets has 8 (`net.core.gro_normal_batch`).
 pub const JUST_COMPLETED_CELLS: u32 = 64;
@@ -31,6 +35,10 @@ pub const ESTABLISHED_AGE: Age = Age {
     shift: 10,
     ticks: 4,
 };
+
+/// A source that was heavy, or had as many half-open connections as it may, is
+/// looked up for as long as the kernel keeps half-open connections: 63 s.
+pub const SOURCE_AGE: Age = CONNECTION_AGE;
 
 /// The cell of an established flow: the part of its hash that is not the
 /// index, and the mark of now.

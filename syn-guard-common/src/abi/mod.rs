@@ -22,7 +22,7 @@ pub use engine::EngineKind;
 pub use event::{Event, EventKind};
 pub use filter::{
     Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
-    JUST_COMPLETED_CELLS, established_cell,
+    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell,
 };
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};

@@ -87,7 +87,7 @@ const _: () = assert!(size_of::<ServiceConfig>() == 32);
 /// | 32 | 4 | [`State`] |
 /// | 36 | 4 | 1 while cookies of this service are validated |
 /// | 40 | 8 | how many CPUs saw the limit reached; the first one switches |
-/// | 48 | 8 | level of unanswered SYNs: each adds one, each completed handshake takes one away, time takes the limit away every second |
+/// | 48 | 8 | level of unanswered SYNs, see [`bucket`](crate::bucket): each adds one, each completed handshake takes one away, time takes the limit away every second |
 /// | 56 | 8 | tick until which time was taken from that level |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

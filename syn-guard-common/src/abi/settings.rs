@@ -25,7 +25,7 @@ pub struct Settings {
     /// while the service protects.
     pub source_rate: u64,
     /// Unanswered replies a second to one prefix (/24, IPv6 /48) past which no
-    /// cookie goes there.
+    /// cookie goes there, each CPU for itself.
     pub reply_rate: u64,
     /// Stray ACKs a second past which they are dropped, each CPU for itself.
     pub stray_rate: u64,
@@ -41,3 +41,17 @@ pub struct Settings {
 }
 
 const _: () = assert!(size_of::<Settings>() == 72);
+
+impl Settings {
+    /// The source that an address counts for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_of(&self, address: &Address) -> Address {
+        let mask = if address.is_ipv4() {
+            &self.ipv4_mask
+        } else {
+            &self.ipv6_mask
+        };
+        address.masked(mask)
+    }
+}

@@ -29,12 +29,12 @@ const _: () = assert!(size_of::<HalfOpen>() == 24);
 ///
 /// | offset | size | what |
 /// | --- | --- | --- |
-/// | 0 | 16 | address, IPv6 cut to its /64 |
+/// | 0 | 16 | address, cut to the length of a source |
 /// | 16 | 4 | slot of the service |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceKey {
-    /// See [`Address::source`].
+    /// See [`Settings::source_of`](super::Settings::source_of).
     pub source: Address,
     /// The slot of the service.
     pub slot: u32,
@@ -51,6 +51,9 @@ const _: () = assert!(size_of::<SourceKey>() == 20);
 /// | 16 | 8 | handshakes completed |
 /// | 24 | 8 | half-open connections reset |
 /// | 32 | 8 | half-open connections expired |
+/// | 40 | 8 | level of unanswered SYNs, see [`bucket`](crate::bucket) |
+/// | 48 | 8 | tick until which time was taken from that level |
+/// | 56 | 8 | tick at which a SYN was last dropped, 0: never |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Source {
@@ -64,6 +67,12 @@ pub struct Source {
     pub reset: u64,
     /// Half-open connections whose life ended.
     pub expired: u64,
+    /// Unanswered SYNs while the service protects, less what time took away.
+    pub unanswered: u64,
+    /// The tick until which time was taken away.
+    pub unanswered_tick: u64,
+    /// The tick at which one of its SYNs was last dropped; 0: never.
+    pub dropped_tick: u64,
 }
 
-const _: () = assert!(size_of::<Source>() == 40);
+const _: () = assert!(size_of::<Source>() == 64);

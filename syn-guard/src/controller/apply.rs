@@ -14,6 +14,11 @@ impl Controller {
         options.interfaces.clone_from(&self.options.interfaces);
         self.services.set_options(&options);
         self.options = options;
+        self.limits.tell(
+            &self.options.limits,
+            &self.options.interfaces,
+            &mut self.datapath.maps,
+        )?;
         self.services
             .refresh(&mut self.datapath, &mut self.event_log)?;
         self.services.tell_any_protecting(&mut self.datapath)?;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use syn_guard_common::abi::{Event, Mode, ServiceCounters, State};
+use syn_guard_common::abi::{Event, EventKind, Mode, ServiceCounters, State};
 use syn_guard_common::policy::{Hold, Limits, Load};
 
 /// How long unanswered cookies are counted for the pressure, samples of one
@@ -100,11 +100,18 @@ impl Guarded {
             0 => String::new(),
             count => format!(" and {count} untracked SYNs of this second"),
         };
-        let reason = format!(
-            "{} half-open connections{untracked} reached {}",
-            event.value,
-            self.limit_words()
-        );
+        let reason = if event.kind() == Some(EventKind::UnansweredRate) {
+            format!(
+                "{} unanswered SYNs a second reached the limit of {}",
+                event.value, event.limit
+            )
+        } else {
+            format!(
+                "{} half-open connections{untracked} reached {}",
+                event.value,
+                self.limit_words()
+            )
+        };
         if self.state == State::Protecting {
             if self.number_lost {
                 self.number_lost = false;
@@ -267,7 +274,7 @@ mod tests {
             slot: 0,
             untracked: 0,
             kind: 1,
-            reserved: 0,
+            suppressed: 0,
         }
     }
 

@@ -7,12 +7,14 @@
 
 mod apply;
 mod clock;
+mod data_events;
 mod error;
 mod guarded;
 mod handle;
 mod interfaces;
 mod kernel_engine;
 mod keys;
+mod limits;
 mod listeners;
 mod options;
 mod report;
@@ -42,9 +44,11 @@ use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
 use crate::undo::{Journal, Outcome};
+use data_events::DroppedSources;
 use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
 use keys::KeyRing;
+use limits::Limits;
 use services::Services;
 
 /// How often accept queues are looked at while a service protects.
@@ -65,6 +69,8 @@ pub struct Controller {
     interfaces: Interfaces,
     services: Services,
     keys: KeyRing,
+    limits: Limits,
+    dropped: DroppedSources,
     journal: Journal,
     settings: KernelSettings,
     event_log: EventLog,
@@ -85,7 +91,7 @@ impl Controller {
     ) -> Result<Self, Box<StartError>> {
         let mut event_log = EventLog::default();
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
-            Ok((events, interfaces, services, keys)) => Ok(Self {
+            Ok((events, interfaces, services, keys, limits)) => Ok(Self {
                 options,
                 config,
                 datapath,
@@ -93,6 +99,8 @@ impl Controller {
                 interfaces,
                 services,
                 keys,
+                limits,
+                dropped: DroppedSources::default(),
                 settings: KernelSettings::found(&journal),
                 event_log,
                 journal,
@@ -113,7 +121,7 @@ impl Controller {
         datapath: &mut DataPath,
         journal: &mut Journal,
         log: &mut EventLog,
-    ) -> Result<(EventReader, Interfaces, Services, KeyRing), ControllerError> {
+    ) -> Result<(EventReader, Interfaces, Services, KeyRing, Limits), ControllerError> {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
             && options.may_protect()
@@ -137,9 +145,9 @@ impl Controller {
         // attaching is what fails.
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
         match guard(options, datapath, journal, log) {
-            Ok(services) => {
+            Ok((services, limits)) => {
                 datapath.detach_others(&options.interfaces);
-                Ok((events, interfaces, services, keys))
+                Ok((events, interfaces, services, keys, limits))
             }
             Err(error) => {
                 interfaces.take_back(datapath);
@@ -188,8 +196,12 @@ impl Controller {
         match events {
             Ok(events) => {
                 for event in events {
-                    self.services
-                        .protecting(&event, &self.datapath, &mut self.event_log);
+                    let port = self.services.port_of(event.slot);
+                    let limits = &self.options.limits;
+                    if !self.dropped.take(&event, port, limits, &mut self.event_log) {
+                        self.services
+                            .protecting(&event, &self.datapath, &mut self.event_log);
+                    }
                 }
                 self.keep_kernel_engine_or_say();
             }
@@ -222,6 +234,7 @@ impl Controller {
             }
             Ok(())
         });
+        self.dropped.second(clock::now_ns(), &mut self.event_log);
         self.keep_kernel_engine_or_say();
         self.tell("settings", |controller| {
             keep_syncookies(controller.services.may_protect(), &mut controller.journal)
@@ -343,15 +356,17 @@ fn guard(
     datapath: &mut DataPath,
     journal: &mut Journal,
     log: &mut EventLog,
-) -> Result<Services, ControllerError> {
+) -> Result<(Services, Limits), ControllerError> {
     if options.detection.mode == Mode::Protect && matches!(datapath.features.engine, Engine::Kernel)
     {
         kernel_engine::need(journal)?;
     }
     keep_syncookies(options.may_protect(), journal)?;
+    let mut limits = Limits::default();
+    limits.tell(&options.limits, &options.interfaces, &mut datapath.maps)?;
     let mut services = Services::new(options, datapath)?;
     services.refresh(datapath, log)?;
-    Ok(services)
+    Ok((services, limits))
 }
 
 /// Sets `tcp_syncookies` to 1 where it is 0 and a service may protect.

@@ -1,12 +1,12 @@
 //! The report of now.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use syn_guard_common::abi::{HANDSHAKE_BOUNDS_MS, ServiceCounters};
 use tracing::warn;
 
 use super::clock::now_ns;
+use super::data_events::source_text;
 use super::guarded::Guarded;
 use super::listeners::MPTCP;
 use super::{Controller, mode_name};
@@ -132,12 +132,8 @@ impl Controller {
             .sources()
             .into_iter()
             .filter_map(|count| {
-                let source = match IpAddr::from(count.key.source) {
-                    IpAddr::V4(address) => address.to_string(),
-                    IpAddr::V6(address) => format!("{address}/64"),
-                };
                 Some(SourceReport {
-                    source,
+                    source: source_text(count.key.source, &self.options.limits),
                     port: self.services.port_of(count.key.slot)?,
                     half_open: count.counts.half_open,
                     syns: count.counts.syns,

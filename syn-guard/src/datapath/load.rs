@@ -90,11 +90,13 @@ impl DataPath {
             .ok()
             .and_then(|btf| AcceptQueue::find(&btf))
             .unwrap_or_default();
+        let seed = random_u64();
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .default_map_pin_directory(pins.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
+            .override_global("HASH_SEED", &seed, true)
             .override_global("SIGNATURES", &features.signatures, true)
             .override_global("SK_ACK_BACKLOG", &fields.queued, true)
             .override_global("SK_MAX_ACK_BACKLOG", &fields.most, true)
@@ -113,6 +115,15 @@ impl DataPath {
         let control = Control::new(&ebpf)?;
         Ok((ebpf, maps, control))
     }
+}
+
+/// A number that nobody outside can know; one that was not random would only let
+/// a forger choose which sources are counted together.
+fn random_u64() -> u64 {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the buffer has the length that is given.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    u64::from_ne_bytes(bytes)
 }
 
 fn load_xdp(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataPathError> {

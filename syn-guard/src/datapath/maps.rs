@@ -1,11 +1,14 @@
 //! The maps with their types.
 
+mod limits;
+
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, NO_MAC, OWN_MAC_CELLS, REASONS,
-    Reason, RouteKey, ServiceConfig, ServiceCounters, ServiceState, Source, SourceKey, mac_cell,
+    Reason, RouteKey, ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey,
+    SourceSample, mac_cell,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -27,6 +30,7 @@ pub struct SourceCount {
 pub struct Maps {
     by_port: Array<MapData, u32>,
     config: Array<MapData, ServiceConfig>,
+    settings: Array<MapData, Settings>,
     state: Array<MapData, ServiceState>,
     any_protecting: Array<MapData, u32>,
     counters: PerCpuArray<MapData, ServiceCounters>,
@@ -35,6 +39,7 @@ pub struct Maps {
     own_macs: Array<MapData, u64>,
     half_open: HashMap<MapData, Flow, HalfOpen>,
     sources: HashMap<MapData, SourceKey, Source>,
+    samples: PerCpuArray<MapData, SourceSample>,
     keys: Array<MapData, CookieKeys>,
     verdicts: PerCpuArray<MapData, u64>,
     events: Option<RingBuf<MapData>>,
@@ -66,13 +71,19 @@ impl Maps {
             "CLOCK",
             "CONNECTION_FILTER",
             "ESTABLISHED_FILTER",
+            "EVENT_BUDGET",
             "HALF_OPEN_FILTER",
             "JUST_COMPLETED",
+            "PREFIX_SKETCH",
+            "SKETCH_TOTALS",
+            "SOURCE_FILTER",
+            "SOURCE_SKETCH",
             "TRACK_BUDGETS",
         ];
         Ok(Self {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),
             config: take!(ebpf, "SERVICE_CONFIG"),
+            settings: take!(ebpf, "SETTINGS"),
             state: take!(ebpf, "SERVICE_STATE"),
             any_protecting: take!(ebpf, "ANY_PROTECTING"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
@@ -81,6 +92,7 @@ impl Maps {
             own_macs: take!(ebpf, "OWN_MACS"),
             half_open: take!(ebpf, "HALF_OPEN"),
             sources: take!(ebpf, "SOURCES"),
+            samples: take!(ebpf, "SAMPLES"),
             keys: take!(ebpf, "COOKIE_KEYS"),
             verdicts: take!(ebpf, "VERDICTS"),
             events: Some(take!(ebpf, "EVENTS")),

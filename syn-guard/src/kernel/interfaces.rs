@@ -93,6 +93,8 @@ pub struct Interface {
     pub loopback: bool,
     /// Its frames begin with an Ethernet header (`ARPHRD_ETHER`, and loopback).
     pub ethernet: bool,
+    /// Its receive queues.
+    pub receive_queues: u32,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
     /// The other end, if it is a veth.
@@ -186,6 +188,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
                 .iter()
                 .any(|ethernet| ethernet.to_ne_bytes() == kind)
         ),
+        receive_queues: 1,
         xdp: None,
         veth_peer: None,
     };
@@ -200,6 +203,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
             }
             libc::IFLA_MTU => read.mtu = parse_u32(value)?,
             libc::IFLA_ADDRESS => read.mac = value.try_into().ok(),
+            libc::IFLA_NUM_RX_QUEUES => read.receive_queues = parse_u32(value)?,
             libc::IFLA_XDP => read.xdp = xdp(value)?,
             libc::IFLA_LINK => peer = Some(parse_u32(value)?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_u32(value)?.cast_signed()),

@@ -182,7 +182,8 @@ pub struct KernelReport {
 /// A source, for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// IPv4 address, or IPv6 /64 as `2001:db8::/64`.
+    /// IPv4 address, or IPv6 /64 as `2001:db8::/64`; other prefixes where sources
+    /// are configured to be such.
     pub source: String,
     /// The service's port.
     pub port: u16,

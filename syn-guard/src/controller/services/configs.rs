@@ -7,6 +7,17 @@ use super::Services;
 use crate::controller::{ControllerError, Detection};
 use crate::datapath::DataPath;
 
+/// Where it is not set, a service may have this many unanswered SYNs a second.
+const LEAST_RATE: u64 = 1000;
+
+/// The rate of unanswered SYNs at which a service protects: as many a second as it
+/// may have half-open connections, unless it is set.
+fn unanswered_rate(detection: &Detection, half_open: u64) -> u64 {
+    detection
+        .max_unanswered_rate
+        .unwrap_or(half_open.max(LEAST_RATE))
+}
+
 impl Services {
     pub(super) fn write_configs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
         let detections: Vec<Detection> = self
@@ -27,7 +38,7 @@ impl Services {
             let config = ServiceConfig {
                 limit: guarded.limits.on,
                 life_ns: self.life_ns,
-                unanswered_rate: 0,
+                unanswered_rate: unanswered_rate(&detection, guarded.limits.on),
                 mode: guarded.mode as u32,
                 port: u32::from(guarded.port),
             };

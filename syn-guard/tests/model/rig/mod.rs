@@ -10,8 +10,9 @@ use syn_guard::datapath::{
     DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory, XdpModeChoice,
 };
 use syn_guard_common::abi::{
-    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac,
+    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, Settings, State, mac,
 };
+use syn_guard_common::address::Address;
 use syn_guard_common::cookie::Key;
 use syn_guard_common::wire::found;
 use xtask::lab::Lab;
@@ -74,7 +75,8 @@ impl Rig {
             engine: choice(engine),
             xdp_mode: XdpModeChoice::Auto,
         };
-        let datapath = DataPath::load(pins, &options).unwrap();
+        let mut datapath = DataPath::load(pins, &options).unwrap();
+        datapath.maps.set_settings(no_limits()).unwrap();
         let mut probe = Vec::new();
         let splits = datapath.test_run(&[0; 64], 32, &mut probe).is_ok();
         let counted = datapath.maps.verdicts().unwrap();
@@ -224,6 +226,20 @@ impl Rig {
             control.mark_connection(abi_flow(flow)).unwrap();
         }
         self.marked = Instant::now();
+    }
+}
+
+/// What the data path is told where no source and no prefix has a limit.
+pub fn no_limits() -> Settings {
+    Settings {
+        source_half_open: 0,
+        source_rate: 0,
+        reply_rate: 0,
+        stray_rate: 0,
+        ipv4_mask: Address::mask(128),
+        ipv6_mask: Address::mask(64),
+        heavy: 25,
+        prefixes: 0,
     }
 }
 

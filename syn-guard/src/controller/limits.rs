@@ -1,0 +1,146 @@
+//! What the data path is told of limits.
+
+use syn_guard_common::abi::Settings;
+use syn_guard_common::address::Address;
+
+use super::{ControllerError, LimitOptions};
+use crate::datapath::Maps;
+use crate::kernel::interfaces::interfaces;
+
+/// Bits of a mapped IPv4 address before the IPv4 address.
+const MAPPED_BITS: u32 = 96;
+/// The rate that a source is called heavy by where it has no limit.
+const USUAL_RATE: u64 = 200;
+/// Fewer SYNs a second are never heavy.
+const LEAST_HEAVY: u64 = 8;
+
+/// Keeps the data path told.
+#[derive(Debug, Default)]
+pub struct Limits {
+    told: Option<Settings>,
+}
+
+impl Limits {
+    /// Tells the data path, if it was told something else. Packets come on as
+    /// many CPUs at a time as the guarded interfaces have receive queues.
+    ///
+    /// # Errors
+    /// The kernel refuses, or interfaces cannot be read.
+    pub fn tell(
+        &mut self,
+        options: &LimitOptions,
+        guarded: &[String],
+        maps: &mut Maps,
+    ) -> Result<(), ControllerError> {
+        let before = maps.settings()?;
+        let settings = settings(options, receiving_cpus(guarded)?, &before);
+        if self.told == Some(settings) {
+            return Ok(());
+        }
+        let masks = |settings: &Settings| (settings.ipv4_mask, settings.ipv6_mask);
+        let other_sources = masks(&before) != masks(&settings);
+        maps.set_settings(settings)?;
+        if other_sources {
+            maps.clear_sources();
+        }
+        self.told = Some(settings);
+        Ok(())
+    }
+}
+
+/// On how many CPUs packets of these interfaces come at a time, at most.
+fn receiving_cpus(guarded: &[String]) -> Result<u64, ControllerError> {
+    let queues: u64 = interfaces()?
+        .iter()
+        .filter(|interface| guarded.contains(&interface.name))
+        .map(|interface| u64::from(interface.receive_queues))
+        .sum();
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    Ok(queues.clamp(1, cpus))
+}
+
+/// The settings for these options, on so many CPUs. What is counted by each CPU
+/// for itself gets an equal share of its limit. A source is heavy from a quarter
+/// of its limit on: soon enough for its exact counters to hold it to the limit,
+/// and so many SYNs that no forged flood makes all its sources heavy.
+fn settings(options: &LimitOptions, cpus: u64, before: &Settings) -> Settings {
+    let cpus = cpus.max(1);
+    let rate = match options.source_rate {
+        0 => USUAL_RATE,
+        rate => rate,
+    };
+    let heavy = (rate / (4 * cpus)).clamp(LEAST_HEAVY, u64::from(syn_guard_common::sketch::MOST));
+    Settings {
+        source_half_open: options.source_half_open,
+        source_rate: options.source_rate,
+        reply_rate: options.reply_rate.div_ceil(cpus),
+        stray_rate: options.stray_rate,
+        ipv4_mask: Address::mask(MAPPED_BITS + u32::from(options.ipv4_bits)),
+        ipv6_mask: Address::mask(u32::from(options.ipv6_bits)),
+        heavy: u32::try_from(heavy).unwrap_or(u32::MAX),
+        ..*before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing() -> Settings {
+        Settings {
+            source_half_open: 0,
+            source_rate: 0,
+            reply_rate: 0,
+            stray_rate: 0,
+            ipv4_mask: Address::default(),
+            ipv6_mask: Address::default(),
+            heavy: 0,
+            prefixes: 7,
+        }
+    }
+
+    #[test]
+    fn limits_of_each_cpu_sum_up_to_the_limit() {
+        let options = LimitOptions::default();
+        let one = settings(&options, 1, &nothing());
+        assert_eq!(
+            (one.heavy, one.reply_rate, one.source_rate),
+            (50, 10_000, 200)
+        );
+        let many = settings(&options, 64, &nothing());
+        assert_eq!(
+            (many.heavy, many.reply_rate, many.source_rate),
+            (8, 157, 200)
+        );
+    }
+
+    #[test]
+    fn no_limit_stays_none_and_the_rest_stays() {
+        let options = LimitOptions {
+            source_rate: 0,
+            reply_rate: 0,
+            source_half_open: 0,
+            ..LimitOptions::default()
+        };
+        let told = settings(&options, 2, &nothing());
+        assert_eq!((told.source_rate, told.reply_rate), (0, 0));
+        assert_eq!(told.heavy, 25, "sources are still told apart");
+        assert_eq!(told.prefixes, 7);
+    }
+
+    #[test]
+    fn sources_are_cut_as_configured() {
+        let options = LimitOptions {
+            ipv4_bits: 24,
+            ipv6_bits: 48,
+            ..LimitOptions::default()
+        };
+        let told = settings(&options, 1, &nothing());
+        let source = |text: &str| {
+            let address: std::net::IpAddr = text.parse().unwrap();
+            std::net::IpAddr::from(told.source_of(&address.into())).to_string()
+        };
+        assert_eq!(source("198.51.100.9"), "198.51.100.0");
+        assert_eq!(source("2001:db8:1:2::9"), "2001:db8:1::");
+    }
+}
