@@ -368,3 +368,68 @@ fn ports_and_modes_of_services_change_at_once() {
     assert_eq!(ports(&guard), ["8080 observing"]);
     assert!(guard.stop_at_once().unwrap().success());
 }
+
+#[test]
+fn what_is_set_at_run_time_holds_until_the_next_reload() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let lab = Configured::new(lab, "[detection]\nhold = 5\nmax_half_open = 300\n");
+    let _nginx = Nginx::start(&lab.lab).unwrap();
+    let guard = lab.start(&[]);
+    let says = |arguments: &[&str]| lab.lab.syn_guard_output(arguments).unwrap();
+    let limit = || guard.service(&lab.lab, 80).unwrap()["limit"].clone();
+    assert_eq!(limit(), 300);
+    assert_eq!(
+        says(&["set", "detection.max_half_open", "200"]),
+        "detection.max_half_open: 300 -> 200\n"
+    );
+    assert_eq!(limit(), 200, "at once");
+    assert_eq!(
+        lab.entry("detection.max_half_open", &[]),
+        (200.into(), "run_time".into())
+    );
+    for (key, value, error) in [
+        ("detection.hold", "0", "expected seconds from 1 to 86400"),
+        ("detection.hodl", "5", "did you mean \"hold\"?"),
+        (
+            "guard.engine",
+            "kernel",
+            "cannot change while the guard runs",
+        ),
+    ] {
+        let output = lab.lab.syn_guard(&["set", key, value]).unwrap().output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = said(&output);
+        assert!(said.contains(error) && said.lines().count() == 1, "{said}");
+    }
+
+    // Whoever speaks last of a service's mode is heard.
+    let mode = || lab.entry("services.80.mode", &[]);
+    says(&["protect", "80", "on"]);
+    assert_eq!(mode(), ("protect".into(), "run_time".into()));
+    assert_eq!(state(&guard, &lab.lab), "protecting");
+    says(&["set", "services.80.mode", "observe"]);
+    assert_eq!(mode(), ("observe".into(), "run_time".into()));
+    assert_eq!(state(&guard, &lab.lab), "observing");
+
+    assert_eq!(
+        says(&["reload"]),
+        "detection.max_half_open: 200 -> 300\n\
+         services.80.mode: \"observe\" -> as in [detection]\n\
+         no longer set at run time: detection.max_half_open, services.80.mode\n"
+    );
+    assert_eq!(limit(), 300);
+    assert_eq!(
+        lab.entry("detection.max_half_open", &[]),
+        (300.into(), "line 3".into())
+    );
+    fs::write(&lab.file, "[detection]\nhold = 1.5\n").unwrap();
+    let bad = lab.lab.syn_guard(&["reload"]).unwrap().output().unwrap();
+    assert_eq!(bad.status.code(), Some(1));
+    let place = format!("{}:2:8: detection.hold = 1.5", lab.file());
+    assert!(said(&bad).contains(&place), "{}", said(&bad));
+    assert_eq!(limit(), 300);
+    assert!(guard.stop_at_once().unwrap().success());
+}

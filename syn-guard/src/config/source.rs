@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf, absolute};
 
+use syn_guard_common::abi::Mode;
+
 use super::change::{Applied, changes};
 use super::effective::{Layer, Setting, merge, shown, wanted};
 use super::error::{ConfigError, Problem};
@@ -9,8 +11,11 @@ use super::file::{DEFAULT_FILE, read};
 use super::place::Origin;
 use super::relations;
 use super::report::{ConfigReport, report};
+use super::schema::KeyPath;
 use super::text::{self, DEFAULT};
+use super::value::Value;
 use super::wanted::Wanted;
+use crate::controller::mode_name;
 
 /// Where the configuration comes from, and what holds.
 #[derive(Clone, Debug, Default)]
@@ -187,7 +192,19 @@ impl ConfigSource {
     /// What holds, and where it comes from.
     #[must_use]
     pub fn report(&self) -> ConfigReport {
-        report(self.file.clone(), &self.in_force(), |path| {
+        self.report_with([])
+    }
+
+    /// The same with modes of services that `syn-guard protect` said, which hold
+    /// until the guard stops.
+    #[must_use]
+    pub fn report_with(&self, modes: impl IntoIterator<Item = (u16, Mode)>) -> ConfigReport {
+        let mut layer = self.in_force();
+        for (port, mode) in modes {
+            let value = Value::Text(mode_name(mode).to_owned());
+            layer.insert(KeyPath::mode_of(port), Setting::new(value, Origin::RunTime));
+        }
+        report(self.file.clone(), &layer, |path| {
             if !path.key.restart {
                 return None;
             }

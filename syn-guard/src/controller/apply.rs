@@ -1,7 +1,8 @@
 //! Another configuration while the guard runs.
 
 use super::{Controller, ControllerError, Options, keep_syncookies};
-use crate::config::{Applied, ConfigError};
+use crate::config::schema::KeyPath;
+use crate::config::{Applied, ConfigError, ConfigReport};
 use crate::events::{EventKind, Level};
 
 impl Controller {
@@ -45,8 +46,17 @@ impl Controller {
     /// Sets a key until the next reload. Who asked is told what is wrong.
     pub(super) fn set(&mut self, key: &str, value: &str) -> Result<Applied, ConfigError> {
         let applied = self.config.set(key, value)?;
+        // What was said last holds.
+        if let Some(port) = KeyPath::parse(key).ok().and_then(|path| path.is_mode_of()) {
+            self.services.forget_mode(port);
+        }
         self.take(&applied, "set at run time");
         Ok(applied)
+    }
+
+    /// The configuration that holds, with modes that were said of services.
+    pub(super) fn config_report(&self) -> ConfigReport {
+        self.config.report_with(self.services.modes_said())
     }
 
     fn take(&mut self, applied: &Applied, why: &str) {

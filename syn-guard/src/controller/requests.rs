@@ -14,7 +14,7 @@ impl Controller {
             Request::Alive(reply) => drop(reply.send(())),
             Request::Sources(reply) => drop(reply.send(self.sources())),
             Request::Events(after, reply) => drop(reply.send(self.event_log.follow(&after))),
-            Request::Config(reply) => drop(reply.send(self.config.report())),
+            Request::Config(reply) => drop(reply.send(self.config_report())),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::Set { key, value, reply } => drop(reply.send(self.set(&key, &value))),
             Request::SetMode { port, mode, reply } => {

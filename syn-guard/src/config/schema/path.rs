@@ -57,6 +57,21 @@ impl KeyPath {
             .map(|key| Self { key, port: 0 })
     }
 
+    /// The mode of a service.
+    #[must_use]
+    pub const fn mode_of(port: u16) -> Self {
+        Self {
+            key: &super::services::MODE,
+            port,
+        }
+    }
+
+    /// The service whose mode it is, if it is one's.
+    #[must_use]
+    pub fn is_mode_of(&self) -> Option<u16> {
+        (self.port != 0 && self.key.name == "mode").then_some(self.port)
+    }
+
     /// The table as it is written, as `services.443`.
     #[must_use]
     pub fn table(&self) -> String {

@@ -5,22 +5,25 @@ use super::{Key, Kind, MODES, MOST, SERVICES, Table, Value, number};
 use crate::config::wanted::Wanted;
 use crate::controller::ServiceOptions;
 
+/// What a service may do.
+pub const MODE: Key = Key {
+    table: SERVICES,
+    name: "mode",
+    kind: Kind::One(MODES),
+    computed: Some("as in [detection]"),
+    doc: "What the service may do.",
+    restart: false,
+    flag: None,
+    get: |wanted, port| own(wanted, port)?.mode.map(mode_value),
+    set: |wanted, port, value| of(wanted, port).mode = Some(mode(value)),
+};
+
 /// What holds for one service.
 pub const TABLE: Table = Table {
     name: SERVICES,
     doc: "What holds for the service of one port, as `[services.443]`, in place of `[detection]`.",
     keys: &[
-        Key {
-            table: SERVICES,
-            name: "mode",
-            kind: Kind::One(MODES),
-            computed: Some("as in [detection]"),
-            doc: "What the service may do.",
-            restart: false,
-            flag: None,
-            get: |wanted, port| own(wanted, port)?.mode.map(mode_value),
-            set: |wanted, port, value| of(wanted, port).mode = Some(mode(value)),
-        },
+        MODE,
         Key {
             table: SERVICES,
             name: "max_half_open",

@@ -52,6 +52,16 @@ impl Services {
         Ok(())
     }
 
+    /// What was said of services at run time.
+    pub fn modes_said(&self) -> impl Iterator<Item = (u16, Mode)> {
+        self.modes.iter().map(|(port, mode)| (*port, *mode))
+    }
+
+    /// What the options say of a service holds again.
+    pub fn forget_mode(&mut self, port: u16) {
+        self.modes.remove(&port);
+    }
+
     /// Makes services follow [`Self::set_options`] and [`Self::set_mode`].
     ///
     /// # Errors
