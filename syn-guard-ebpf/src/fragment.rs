@@ -1,13 +1,13 @@
 //! First fragments: a SYN in pieces would pass XDP unseen and be put together
 //! behind it.
 
-use syn_guard_common::abi::{Reason, State};
+use syn_guard_common::abi::{ListKind, Reason, State};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
 
 use crate::frame::Packet;
-use crate::listeners;
 use crate::state::Service;
+use crate::{count, listeners, prefixes};
 
 /// Bytes of a TCP header up to its flags.
 const UP_TO_FLAGS: usize = 14;
@@ -15,16 +15,14 @@ const UP_TO_FLAGS: usize = 14;
 /// Decides about the first fragment of a segment.
 #[inline(always)]
 pub fn handle(packet: &Packet<'_>, headers: &Headers) -> Reason {
-    match begins_syn(packet, &headers.forget(packet)) {
-        Some(true) => Reason::FragmentedSyn,
-        _ => Reason::Fragment,
-    }
+    decide(packet, &headers.forget(packet)).unwrap_or(Reason::Fragment)
 }
 
-/// Whether it begins a SYN to a listener that protects, or is too short to
-/// tell. No sender makes its first fragment that short.
+/// None unless it begins a SYN, or is too short to tell, and either comes from a
+/// denied prefix or goes to a listener that protects. No sender makes its first
+/// fragment that short.
 #[inline(always)]
-fn begins_syn(packet: &Packet<'_>, headers: &Headers) -> Option<bool> {
+fn decide(packet: &Packet<'_>, headers: &Headers) -> Option<Reason> {
     if headers.segment_length < 4 {
         return None;
     }
@@ -38,7 +36,8 @@ fn begins_syn(packet: &Packet<'_>, headers: &Headers) -> Option<bool> {
         flags: 0,
     };
     let service = Service::of_port(tcp.destination)?;
-    if service.state() != State::Protecting {
+    let state = service.state();
+    if state == State::Off {
         return None;
     }
     if headers.segment_length >= UP_TO_FLAGS {
@@ -48,5 +47,17 @@ fn begins_syn(packet: &Packet<'_>, headers: &Headers) -> Option<bool> {
         }
     }
     let flow: Flow = headers.read_flow(packet, &tcp)?.forget(packet);
-    Some(listeners::find(&flow).is_some())
+    match prefixes::list_of(&flow.remote) {
+        Some(ListKind::Deny) => {
+            count::service(service.slot, |counters| counters.denied += 1);
+            return Some(Reason::Denied);
+        }
+        Some(ListKind::Allow) => return None,
+        None => {}
+    }
+    if state != State::Protecting {
+        return None;
+    }
+    listeners::find(&flow)?;
+    Some(Reason::FragmentedSyn)
 }

@@ -33,6 +33,7 @@ mod limits;
 mod listeners;
 mod maps;
 mod observe;
+mod prefixes;
 mod protect;
 mod seed;
 mod segment;

@@ -5,12 +5,13 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen,
-    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_ROUTES,
-    MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, REASONS, SOURCE_CELLS, ServiceConfig,
-    ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
+    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_PREFIXES,
+    MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, PrefixEntry, REASONS, SOURCE_CELLS,
+    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
+use syn_guard_common::prefix_filter::PrefixFilter;
 use syn_guard_common::sketch::Cells;
 
 use crate::sources::Totals;
@@ -49,6 +50,15 @@ pub static LISTENERS: HashMap<ListenerKey, Listener> =
 #[map]
 pub static ROUTES: LpmTrie<Address, u32> =
     LpmTrie::pinned(MAX_ROUTES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// By client: whether its SYNs always pass, or are dropped.
+#[map]
+pub static PREFIXES: LpmTrie<Address, PrefixEntry> =
+    LpmTrie::pinned(MAX_PREFIXES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// One value: whom one of these prefixes may match.
+#[map]
+pub static PREFIX_FILTER: Array<PrefixFilter> = Array::pinned(1, 0);
 
 /// By cell: the host's own hardware addresses.
 #[map]

@@ -1,15 +1,15 @@
 //! The first look at every frame.
 
 use aya_ebpf::programs::XdpContext;
-use syn_guard_common::abi::{Reason, State};
+use syn_guard_common::abi::{ListKind, Reason, State};
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::sources::Standing;
 use crate::state::{Service, any_protecting};
 use crate::{
-    count, engine, filters, fragment, kernel_cookie, listeners, observe, protect, segment, sources,
-    validate,
+    count, engine, filters, fragment, kernel_cookie, listeners, observe, prefixes, protect,
+    segment, sources, validate,
 };
 
 /// Decides about a frame.
@@ -58,6 +58,20 @@ pub fn handle(context: &XdpContext) -> Reason {
         return Reason::NotGuarded;
     }
     count::service(service.slot, |counters| counters.syns += 1);
+    match prefixes::list_of(&flow.remote) {
+        Some(ListKind::Deny) => {
+            count::service(service.slot, |counters| counters.denied += 1);
+            return Reason::Denied;
+        }
+        Some(ListKind::Allow) => {
+            // Whom the operator trusts is none of the guard's: not answered, not
+            // tracked, and in no count that a limit goes by.
+            count::service(service.slot, |counters| counters.allowed += 1);
+            filters::mark_connection(hash);
+            return Reason::Allowed;
+        }
+        None => {}
+    }
     let Some(listener) = listeners::find(&flow) else {
         // Somebody may listen of whom the controller has not told yet.
         filters::mark_connection(hash);

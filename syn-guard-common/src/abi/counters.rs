@@ -60,7 +60,7 @@ pub struct ServiceCounters {
     pub heavy_syns: u64,
     /// SYNs from allowed prefixes.
     pub allowed: u64,
-    /// SYNs dropped because their prefix is denied.
+    /// SYNs dropped because their prefix is denied, first fragments among them.
     pub denied: u64,
     /// SYNs dropped because their source is over its limit.
     pub source_limited: u64,

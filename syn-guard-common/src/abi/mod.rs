@@ -27,7 +27,7 @@ pub use filter::{
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
 pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
-pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry};
+pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry, prefix_flags};
 pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::Settings;
@@ -74,6 +74,7 @@ plain!(
     Listener,
     ListenerKey,
     PrefixEntry,
+    crate::prefix_filter::PrefixFilter,
     RouteKey,
     ServiceConfig,
     ServiceCounters,

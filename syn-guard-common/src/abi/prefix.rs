@@ -38,6 +38,15 @@ impl ListKind {
     }
 }
 
+/// Bits of [`PrefixEntry::flags`].
+pub mod prefix_flags {
+    /// Added at run time, so that a restarted controller keeps it.
+    pub const RUN_TIME: u8 = 1;
+    /// A prefix of IPv6 addresses: one that is short enough covers the mapped
+    /// IPv4 addresses too, which it does not mean.
+    pub const IPV6: u8 = 2;
+}
+
 /// What is to be done with SYNs from a prefix; the longest prefix decides. The
 /// key is a [`RouteKey`](super::RouteKey)'s shape.
 ///
@@ -45,7 +54,10 @@ impl ListKind {
 /// | --- | --- | --- |
 /// | 0 | 8 | when it ends, `CLOCK_MONOTONIC` ns; 0: never |
 /// | 8 | 4 | [`ListKind`] |
-/// | 12 | 4 | not 0: added at run time |
+/// | 12 | 1 | [`ListKind`] of the same prefix after that; 0: none |
+/// | 13 | 1 | bits of the prefix, as in the key |
+/// | 14 | 1 | flags |
+/// | 15 | 1 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct PrefixEntry {
@@ -54,8 +66,16 @@ pub struct PrefixEntry {
     pub ends_ns: u64,
     /// A [`ListKind`].
     pub list: u32,
-    /// Not 0: added at run time, so that a restarted controller keeps it.
-    pub at_run_time: u32,
+    /// The [`ListKind`] that holds for the same prefix from then on; 0: none, a
+    /// shorter prefix decides.
+    pub afterwards: u8,
+    /// Bits of the prefix, 96 more for IPv4: the data path learns from a
+    /// look-up only the value.
+    pub bits: u8,
+    /// See [`prefix_flags`].
+    pub flags: u8,
+    /// 0.
+    pub reserved: u8,
 }
 
 const _: () = assert!(size_of::<PrefixEntry>() == 16);

@@ -14,6 +14,8 @@ impl Controller {
     pub fn apply(&mut self, mut options: Options) -> Result<(), ControllerError> {
         options.interfaces.clone_from(&self.options.interfaces);
         self.services.set_options(&options);
+        self.prefixes
+            .set_options(&options.lists, &mut self.event_log);
         self.options = options;
         self.limits.tell(
             &self.options.limits,
@@ -23,6 +25,8 @@ impl Controller {
         self.services
             .refresh(&mut self.datapath, &mut self.event_log)?;
         self.services.tell_any_protecting(&mut self.datapath)?;
+        self.prefixes
+            .refresh(&mut self.datapath.maps.prefixes, &mut self.event_log)?;
         self.keep_kernel_engine_or_say();
         keep_syncookies(self.services.may_protect(), &mut self.journal)
     }

@@ -4,6 +4,7 @@ use crate::datapath::DataPathError;
 use crate::kernel::interfaces::{InterfaceError, RouteError};
 use crate::kernel::sock_diag::SockDiagError;
 use crate::kernel::sysctl::SysctlError;
+use crate::prefixes::ListFileError;
 use crate::undo::UndoError;
 
 /// Why the controller could not start or go on.
@@ -27,6 +28,9 @@ pub enum ControllerError {
     /// Writing down or undoing changes.
     #[error(transparent)]
     Undo(#[from] UndoError),
+    /// A file of prefixes.
+    #[error(transparent)]
+    Prefixes(#[from] ListFileError),
     /// No interface was named and there is no default route.
     #[error("no interface to guard: there is no default route; name one with --iface")]
     NoInterface,

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod listeners;
 mod options;
+mod prefixes;
 mod report;
 mod requests;
 mod route_classes;
@@ -49,6 +50,7 @@ use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
 use keys::KeyRing;
 use limits::Limits;
+use prefixes::Prefixes;
 use services::Services;
 
 /// How often accept queues are looked at while a service protects.
@@ -68,6 +70,7 @@ pub struct Controller {
     events: EventReader,
     interfaces: Interfaces,
     services: Services,
+    prefixes: Prefixes,
     keys: KeyRing,
     limits: Limits,
     dropped: DroppedSources,
@@ -91,13 +94,14 @@ impl Controller {
     ) -> Result<Self, Box<StartError>> {
         let mut event_log = EventLog::default();
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
-            Ok((events, interfaces, services, keys, limits)) => Ok(Self {
+            Ok((events, interfaces, services, prefixes, keys, limits)) => Ok(Self {
                 options,
                 config,
                 datapath,
                 events,
                 interfaces,
                 services,
+                prefixes,
                 keys,
                 limits,
                 dropped: DroppedSources::default(),
@@ -121,7 +125,8 @@ impl Controller {
         datapath: &mut DataPath,
         journal: &mut Journal,
         log: &mut EventLog,
-    ) -> Result<(EventReader, Interfaces, Services, KeyRing, Limits), ControllerError> {
+    ) -> Result<(EventReader, Interfaces, Services, Prefixes, KeyRing, Limits), ControllerError>
+    {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
             && options.may_protect()
@@ -141,13 +146,17 @@ impl Controller {
             datapath.maps.set_keys(keys)?;
             ring
         };
+        let mut prefixes = Prefixes::start(&options.lists, &datapath.maps.prefixes)?;
         // Before anything that an earlier guard's programs go by is changed:
         // attaching is what fails.
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
-        match guard(options, datapath, journal, log) {
+        let guarding = prefixes
+            .refresh(&mut datapath.maps.prefixes, log)
+            .and_then(|()| guard(options, datapath, journal, log));
+        match guarding {
             Ok((services, limits)) => {
                 datapath.detach_others(&options.interfaces);
-                Ok((events, interfaces, services, keys, limits))
+                Ok((events, interfaces, services, prefixes, keys, limits))
             }
             Err(error) => {
                 interfaces.take_back(datapath);
@@ -215,6 +224,10 @@ impl Controller {
             controller
                 .services
                 .refresh(&mut controller.datapath, &mut controller.event_log)
+        });
+        self.tell("prefixes", |controller| {
+            let maps = &mut controller.datapath.maps.prefixes;
+            controller.prefixes.refresh(maps, &mut controller.event_log)
         });
         self.tell("half-open connections", |controller| {
             sweep::expire(&controller.datapath).map_err(Into::into)

@@ -46,6 +46,7 @@ impl Controller {
                     reason: attachment.why_generic.clone(),
                 })
                 .collect(),
+            prefixes: self.prefixes.counts(),
             services: self
                 .services
                 .guarded()
@@ -152,6 +153,8 @@ fn counts(counters: &ServiceCounters) -> CounterReport {
         syn_retransmissions: counters.syn_retransmissions,
         tracked: counters.tracked,
         untracked: counters.untracked,
+        allowed: counters.allowed,
+        denied: counters.denied,
         completed: counters.completed,
         reset: counters.reset,
         expired: counters.expired,

@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::DataPathError;
+use super::prefixes::PrefixMaps;
 
 /// A source's counts for a service.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub struct Maps {
     keys: Array<MapData, CookieKeys>,
     verdicts: PerCpuArray<MapData, u64>,
     events: Option<RingBuf<MapData>>,
+    /// Listed prefixes.
+    pub prefixes: PrefixMaps,
     /// Not read, but the programs are loaded with them.
     _others: Vec<aya::maps::Map>,
 }
@@ -58,7 +61,9 @@ macro_rules! take {
     };
 }
 
-fn broken(map: &'static str, reason: &dyn std::fmt::Display) -> DataPathError {
+pub(super) use take;
+
+pub(super) fn broken(map: &'static str, reason: &dyn std::fmt::Display) -> DataPathError {
     DataPathError::Map {
         map,
         reason: reason.to_string(),
@@ -96,6 +101,7 @@ impl Maps {
             keys: take!(ebpf, "COOKIE_KEYS"),
             verdicts: take!(ebpf, "VERDICTS"),
             events: Some(take!(ebpf, "EVENTS")),
+            prefixes: PrefixMaps::take(ebpf)?,
             _others: others
                 .iter()
                 .filter_map(|name| ebpf.take_map(name))

@@ -12,6 +12,7 @@ mod log;
 mod maps;
 mod object;
 mod pins;
+mod prefixes;
 mod test_run;
 mod xdp_mode;
 
@@ -23,4 +24,5 @@ pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};
 pub use maps::{EventReader, Maps, SourceCount};
 pub use pins::{PinDirectory, Takeover, is_bpffs};
+pub use prefixes::{Changed, PrefixMaps, key as prefix_key};
 pub use xdp_mode::{AttachMode, XdpModeChoice};

@@ -76,6 +76,13 @@ fn guard(report: &Report) -> Vec<Family> {
             .value(report.map_bytes as f64),
         Family::new(
             GAUGE,
+            "prefixes",
+            "Prefixes on each list: allow, whose SYNs always pass, and deny, whose SYNs are dropped.",
+        )
+        .with(&[("list", "allow")], report.prefixes.allow as f64)
+        .with(&[("list", "deny")], report.prefixes.deny as f64),
+        Family::new(
+            GAUGE,
             "changed_settings",
             "System settings that the guard changed and will restore.",
         )

@@ -69,6 +69,14 @@ const COUNTERS: &[Row<CounterReport>] = &[
         "SYNs passed to the stack without being tracked.",
         |c| c.untracked,
     ),
+    ("syns_allowed_total", "SYNs from allowed prefixes.", |c| {
+        c.allowed
+    }),
+    (
+        "syns_denied_total",
+        "SYNs dropped because their prefix is denied.",
+        |c| c.denied,
+    ),
     (
         "handshakes_completed_total",
         "Half-open connections ended by the client's ACK.",

@@ -1,8 +1,12 @@
-//! Lists of prefixes whose SYNs pass or are dropped: how they are written, and
-//! what is said of them.
+//! Lists of prefixes whose SYNs pass or are dropped: how they are written, who
+//! listed what, and what is said of it.
 
+mod file;
+mod lists;
 mod parse;
 mod report;
 
+pub use file::{Line, ListFileError, Stamp, read};
+pub use lists::{ListError, Lists, Origin, Part};
 pub use parse::{PrefixError, parse};
 pub use report::PrefixReport;

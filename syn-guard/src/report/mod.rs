@@ -24,6 +24,8 @@ pub struct Report {
     pub map_bytes: u64,
     /// Where the programs are attached.
     pub interfaces: Vec<InterfaceReport>,
+    /// How many prefixes are listed.
+    pub prefixes: PrefixCounts,
     /// The guarded services, by port.
     pub services: Vec<ServiceReport>,
     /// What was done with packets since the programs were loaded.
@@ -46,6 +48,15 @@ pub struct InterfaceReport {
     pub mode: String,
     /// Why not native.
     pub reason: Option<String>,
+}
+
+/// How many prefixes are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefixCounts {
+    /// Those whose SYNs always pass.
+    pub allow: u64,
+    /// Those whose SYNs are dropped.
+    pub deny: u64,
 }
 
 /// A guarded service.
@@ -98,6 +109,10 @@ pub struct CounterReport {
     pub tracked: u64,
     /// SYNs passed to the stack without being tracked.
     pub untracked: u64,
+    /// SYNs from allowed prefixes.
+    pub allowed: u64,
+    /// SYNs dropped because their prefix is denied.
+    pub denied: u64,
     /// Half-open connections ended by the client's ACK.
     pub completed: u64,
     /// Half-open connections ended by RST.

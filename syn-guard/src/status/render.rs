@@ -49,6 +49,7 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
         report.interfaces.iter().map(interface),
     );
     field(&mut text, "Map memory", [bytes(report.map_bytes)]);
+    field(&mut text, "Prefixes", [prefixes(report)]);
     field(
         &mut text,
         "Settings changed",
@@ -70,6 +71,11 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
 
 fn engine(report: &Report) -> String {
     because(&report.engine, report.engine_reason.as_deref())
+}
+
+fn prefixes(report: &Report) -> String {
+    let listed = report.prefixes;
+    format!("{} allowed, {} denied", listed.allow, listed.deny)
 }
 
 fn interface(interface: &InterfaceReport) -> String {

@@ -16,6 +16,7 @@ Engine            reqsk
 Interfaces        eth0 native
                   wlan0 generic: the driver has no native XDP
 Map memory        12.3 MiB
+Prefixes          2 allowed, 100000 denied
 Settings changed  net.ipv4.tcp_syncookies: 0 -> 1
 
 Port  Mode                State        Since  Half-open  Kernel  Limit  Backlog     SYNs  Completed  Cookies sent  Validated  Reason
@@ -50,6 +51,7 @@ Mode              observe
 Engine            none: Linux 6.1 is older than 6.9
 Interfaces        none
 Map memory        12.3 MiB
+Prefixes          2 allowed, 100000 denied
 Settings changed  none
 
 No services.

@@ -1,0 +1,300 @@
+//! Lists of prefixes while the guard runs: files are read again when they
+//! change, what was listed for a time ends, and the data path is told what
+//! differs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use syn_guard_common::abi::ListKind;
+
+use super::clock::now_ns;
+use super::{Controller, ControllerError, ListOptions};
+use crate::datapath::{Changed, DataPath, PrefixMaps};
+use crate::events::{EventKind, EventLog, Level};
+use crate::prefixes::{
+    self, Line, ListError, ListFileError, Lists, Origin, Part, PrefixReport, Stamp,
+};
+use crate::report::PrefixCounts;
+
+/// A file of a list.
+struct ListFile {
+    list: ListKind,
+    origin: Origin,
+    path: PathBuf,
+    /// When it was last looked into, with or without success.
+    looked_at: Option<Stamp>,
+    /// What it said when it was last right.
+    prefixes: Vec<Line>,
+    /// What was said to be wrong with it.
+    wrong: Option<String>,
+}
+
+impl ListFile {
+    /// A file as it is now.
+    fn new(list: ListKind, path: &Path) -> Result<Self, ListFileError> {
+        let (stamp, prefixes) = prefixes::read(path)?;
+        Ok(Self {
+            looked_at: Some(stamp),
+            prefixes,
+            ..Self::unread(list, path)
+        })
+    }
+
+    fn unread(list: ListKind, path: &Path) -> Self {
+        Self {
+            list,
+            origin: Origin::File(path.to_owned()),
+            path: path.to_owned(),
+            looked_at: None,
+            prefixes: Vec::new(),
+            wrong: None,
+        }
+    }
+
+    /// Reads it again if it changed; whether it says something else now. What is
+    /// wrong with it is said once, and what it said before stays in force.
+    fn refresh(&mut self, log: &mut EventLog) -> bool {
+        let stamp = Stamp::now(&self.path);
+        if stamp.is_some() && stamp == self.looked_at {
+            return false;
+        }
+        match prefixes::read(&self.path) {
+            Ok((stamp, prefixes)) => {
+                self.looked_at = Some(stamp);
+                self.wrong = None;
+                let differs = self.prefixes != prefixes;
+                self.prefixes = prefixes;
+                differs
+            }
+            Err(error) => {
+                self.looked_at = stamp;
+                let text = error.to_string();
+                if self.wrong.as_ref() != Some(&text) {
+                    let kept = self.prefixes.len();
+                    let said = format!("{text}; what it said before stays in force");
+                    let numbers = [("prefixes", kept as f64)];
+                    log.push(EventKind::Prefix, Level::Warn, None, said, &numbers);
+                    self.wrong = Some(text);
+                }
+                false
+            }
+        }
+    }
+}
+
+/// The lists of the running guard.
+pub struct Prefixes {
+    config: [(ListKind, Vec<Line>); 2],
+    files: Vec<ListFile>,
+    lists: Lists,
+    contradictions: Vec<String>,
+    /// The data path does not go by the lists yet.
+    untold: bool,
+}
+
+impl Prefixes {
+    /// Reads the files. What an earlier controller was told at run time still
+    /// holds.
+    pub fn start(options: &ListOptions, maps: &PrefixMaps) -> Result<Self, ListFileError> {
+        let files = wanted_files(options)
+            .map(|(list, path)| ListFile::new(list, path))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            config: of_config(options),
+            files,
+            lists: Lists::continued(maps.held(), now_ns()),
+            contradictions: Vec::new(),
+            untold: true,
+        })
+    }
+
+    /// Goes by other options from now on. A file that was read stays as it was
+    /// read until it changes.
+    pub fn set_options(&mut self, options: &ListOptions, log: &mut EventLog) {
+        let mut before = std::mem::take(&mut self.files);
+        for (list, path) in wanted_files(options) {
+            let known = before
+                .iter()
+                .position(|file| file.list == list && file.path == path);
+            let mut file = match known {
+                Some(index) => before.swap_remove(index),
+                None => ListFile::unread(list, path),
+            };
+            file.refresh(log);
+            self.files.push(file);
+        }
+        self.config = of_config(options);
+        self.untold = true;
+    }
+
+    /// Reads files that changed, ends what is over, and tells the data path
+    /// what differs.
+    pub fn refresh(
+        &mut self,
+        maps: &mut PrefixMaps,
+        log: &mut EventLog,
+    ) -> Result<(), ControllerError> {
+        for file in &mut self.files {
+            self.untold |= file.refresh(log);
+        }
+        for (prefix, list) in self.lists.expire(now_ns()) {
+            let text = format!("the time of {prefix} on the list `{}` is over", list.name());
+            log.push(EventKind::Prefix, Level::Info, None, text, &[]);
+            // Where the kernel refuses, it is tried again with all others.
+            self.untold |= maps.change(prefix, self.lists.entry(prefix)).is_err();
+        }
+        if self.untold {
+            self.tell(maps, log)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, maps: &mut PrefixMaps, log: &mut EventLog) -> Result<(), ControllerError> {
+        let of_config = self.config.iter().map(|(list, prefixes)| Part {
+            list: *list,
+            origin: &Origin::Config,
+            prefixes,
+        });
+        let of_files = self.files.iter().map(|file| Part {
+            list: file.list,
+            origin: &file.origin,
+            prefixes: &file.prefixes,
+        });
+        let parts: Vec<_> = of_config.chain(of_files).collect();
+        let contradictions = self.lists.set_parts(&parts);
+        if contradictions != self.contradictions {
+            for text in &contradictions {
+                log.push(EventKind::Prefix, Level::Warn, None, text, &[]);
+            }
+            self.contradictions = contradictions;
+        }
+        let changed = maps.replace(&self.lists.entries())?;
+        self.untold = false;
+        if changed != Changed::default() {
+            let numbers = [
+                ("added", changed.added as f64),
+                ("changed", changed.changed as f64),
+                ("removed", changed.removed as f64),
+                ("allowed", self.lists.count(ListKind::Allow) as f64),
+                ("denied", self.lists.count(ListKind::Deny) as f64),
+            ];
+            let text = "the lists of prefixes changed";
+            log.push(EventKind::Prefix, Level::Info, None, text, &numbers);
+        }
+        Ok(())
+    }
+
+    /// How many prefixes are on each list.
+    pub fn counts(&self) -> PrefixCounts {
+        PrefixCounts {
+            allow: self.lists.count(ListKind::Allow),
+            deny: self.lists.count(ListKind::Deny),
+        }
+    }
+}
+
+fn wanted_files(options: &ListOptions) -> impl Iterator<Item = (ListKind, &Path)> {
+    let of = |list, files| {
+        let files: &Vec<PathBuf> = files;
+        files.iter().map(move |path| (list, path.as_path()))
+    };
+    of(ListKind::Allow, &options.allow_files).chain(of(ListKind::Deny, &options.deny_files))
+}
+
+/// The configuration's own prefixes, which have no lines.
+fn of_config(options: &ListOptions) -> [(ListKind, Vec<Line>); 2] {
+    let lines = |prefixes: &[IpNet]| prefixes.iter().map(|prefix| (*prefix, 0)).collect();
+    [
+        (ListKind::Allow, lines(&options.allow)),
+        (ListKind::Deny, lines(&options.deny)),
+    ]
+}
+
+impl Controller {
+    /// Puts a prefix on a list until the guard stops, or for `lasting`. It takes
+    /// the place of what the configuration says of the same prefix.
+    ///
+    /// # Errors
+    /// It is no prefix, or the kernel refuses.
+    pub fn add_prefix(
+        &mut self,
+        list: ListKind,
+        prefix: &str,
+        lasting: Option<Duration>,
+    ) -> Result<PrefixReport, ListError> {
+        let prefix = prefixes::parse(prefix)?;
+        let now = now_ns();
+        let ends_ns = match lasting {
+            None => 0,
+            Some(Duration::ZERO) => return Err(ListError::NoTime),
+            Some(lasting) => {
+                let lasting = u64::try_from(lasting.as_nanos()).unwrap_or(u64::MAX);
+                now.saturating_add(lasting)
+            }
+        };
+        let before = self.prefixes.lists.add(list, prefix, ends_ns);
+        if let Err(error) = self.change_prefix(prefix) {
+            self.prefixes.lists.take_back(prefix, before);
+            return Err(error);
+        }
+        let report = self.prefixes.lists.report(prefix, now);
+        let report = report.ok_or(ListError::NotListed {
+            prefix,
+            list: list.name(),
+        })?;
+        let until = match report.ends_in_seconds {
+            Some(seconds) => format!(" for {seconds} s"),
+            None => String::new(),
+        };
+        let text = format!("{prefix} was put on the list `{}`{until}", list.name());
+        self.event_log
+            .push(EventKind::Prefix, Level::Info, None, text, &[]);
+        Ok(report)
+    }
+
+    /// Takes a prefix out that was listed at run time; what the configuration
+    /// says of it holds again, and is returned.
+    ///
+    /// # Errors
+    /// It was not listed at run time, or the kernel refuses.
+    pub fn remove_prefix(
+        &mut self,
+        list: ListKind,
+        prefix: &str,
+    ) -> Result<Option<PrefixReport>, ListError> {
+        let prefix = prefixes::parse(prefix)?;
+        self.prefixes.lists.remove(list, prefix)?;
+        if let Err(error) = self.change_prefix(prefix) {
+            // It is tried again within a second.
+            self.prefixes.untold = true;
+            return Err(error);
+        }
+        let left = self.prefixes.lists.report(prefix, now_ns());
+        let text = match &left {
+            None => format!("{prefix} was taken off the list `{}`", list.name()),
+            Some(left) => format!(
+                "{prefix} was taken off the list `{}`: it is on the list `{}` by {}",
+                list.name(),
+                left.list,
+                left.origin
+            ),
+        };
+        self.event_log
+            .push(EventKind::Prefix, Level::Info, None, text, &[]);
+        Ok(left)
+    }
+
+    fn change_prefix(&mut self, prefix: IpNet) -> Result<(), ListError> {
+        let DataPath { maps, .. } = &mut self.datapath;
+        maps.prefixes
+            .change(prefix, self.prefixes.lists.entry(prefix))
+            .map_err(|error| ListError::DataPath(error.to_string()))
+    }
+
+    /// The prefixes on a list, sorted.
+    #[must_use]
+    pub fn prefixes(&self, list: ListKind) -> Vec<PrefixReport> {
+        self.prefixes.lists.reports(list, now_ns())
+    }
+}
