@@ -3,6 +3,8 @@
 //! and pass, except where `CI=true`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
+mod common;
+
 use std::{
     ffi::OsStr,
     fs,
@@ -13,12 +15,9 @@ use std::{
 };
 
 use aya::programs::XdpMode;
+use common::for_all::{ForAll, NOBODY};
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 use xtask::lab::{Guard, Lab, Passing, SERVER_INTERFACE, binary};
-
-/// `nobody` of Debian and others.
-const NOBODY: &str = "65534";
 
 fn run(command: &mut Command) -> (Output, String) {
     let output = command.output().unwrap();
@@ -72,32 +71,6 @@ fn nothing_is_left(lab: &Lab) {
     assert!(!lab.guard_state().exists());
     let links = lab.server().output("ip", &["-d", "link"]).unwrap();
     assert!(!links.contains("prog/xdp"), "{links}");
-}
-
-/// A copy of the program where everybody may run it.
-struct ForAll(TempDir);
-
-impl ForAll {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(binary().unwrap(), folder.path().join("syn-guard")).unwrap();
-        Self(folder)
-    }
-
-    /// As nobody, with the lab's directories.
-    fn command(&self, lab: &Lab, arguments: &[&str]) -> Command {
-        let mut command = lab.server().command("setpriv");
-        command
-            .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
-            .arg(self.0.path().join("syn-guard"))
-            .args(arguments)
-            .arg("--state-dir")
-            .arg(lab.guard_state())
-            .arg("--bpf-dir")
-            .arg(lab.guard_pins());
-        command
-    }
 }
 
 #[test]
@@ -401,13 +374,13 @@ fn without_root() {
     nothing_is_left(&lab);
 
     // In a state directory of its own.
-    let own = nobody.0.path().join("own");
+    let own = nobody.folder().join("own");
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
     let mut command = lab.server().command("setpriv");
     command
         .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
-        .arg(nobody.0.path().join("syn-guard"))
+        .arg(nobody.folder().join("syn-guard"))
         .args(run_there(&[]))
         .args([OsStr::new("--state-dir"), own.join("state").as_os_str()])
         .args([OsStr::new("--bpf-dir"), lab.guard_pins().as_os_str()]);

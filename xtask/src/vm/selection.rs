@@ -35,6 +35,14 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", All("takes minutes there")),
     file("syn-guard", "config", Nothing),
+    file(
+        "syn-guard",
+        "control",
+        Some(&[(
+            "every_example_of_the_document_is_true",
+            "curl is not in the machine",
+        )]),
+    ),
     file("syn-guard", "cookie", Nothing),
     file(
         "syn-guard",

@@ -227,3 +227,17 @@ async fn followers_have_a_bound_and_leave_room_for_others() {
     });
     assert!(gone.unwrap_err().is_gone());
 }
+
+#[test]
+fn the_document_has_every_route() {
+    let document = include_str!("../../../../docs/control.md");
+    let routes = include_str!("mod.rs").split(".route(\"").skip(1);
+    let paths: Vec<_> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(paths.len() >= 6, "{paths:?}");
+    for path in paths {
+        let path = path.replace("{port}", "PORT");
+        let titles = document.lines().filter(|line| line.starts_with("## "));
+        let found = titles.filter(|line| line.ends_with(&format!(" {path}")));
+        assert!(found.count() > 0, "{path}");
+    }
+}
