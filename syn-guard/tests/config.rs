@@ -15,7 +15,7 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use common::wait_until;
+use common::{verdict, wait_until};
 use nix::sys::signal::Signal;
 use xtask::lab::{
     Flood, Guard, HonestClients, Lab, Nginx, NginxSetup, PAGE, SERVER_INTERFACE, binary,
@@ -431,5 +431,45 @@ fn what_is_set_at_run_time_holds_until_the_next_reload() {
     let place = format!("{}:2:8: detection.hold = 1.5", lab.file());
     assert!(said(&bad).contains(&place), "{}", said(&bad));
     assert_eq!(limit(), 300);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn limits_of_sources_change_during_a_flood() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let limits = |rate: u64| {
+        format!(
+            "[detection]\nmode = \"protect\"\n[limits]\nsource_rate = {rate}\nsource_half_open = 0\nreply_rate = 0\n"
+        )
+    };
+    let lab = Configured::new(lab, &limits(0));
+    let mut guard = lab.start(&[]);
+    let flood = Flood::new(nginx.ipv4())
+        .rate(5_000)
+        .few_sources(2)
+        .duration(Duration::from_secs(60))
+        .start(&lab.lab)
+        .unwrap();
+    let dropped = |guard: &Guard| verdict(guard, &lab.lab, "source_limit");
+    let answered = |guard: &Guard| verdict(guard, &lab.lab, "cookie_sent");
+    wait_until("the flood is answered", SOON, || answered(&guard) > 2_000);
+    assert_eq!(dropped(&guard), 0, "no limit");
+    lab.reload(&mut guard, &limits(100), "limits.source_rate: 0 -> 100");
+    let before = (dropped(&guard), answered(&guard));
+    std::thread::sleep(Duration::from_secs(2));
+    let more = (dropped(&guard) - before.0, answered(&guard) - before.1);
+    // Of 10,000 SYNs two sources get 400 answers and what they had saved.
+    assert!(more.0 > 4 * more.1 && more.0 > 1_000, "{more:?}");
+
+    let set = ["set", "limits.source_rate", "0"];
+    lab.lab.syn_guard_output(&set).unwrap();
+    let before = (dropped(&guard), answered(&guard));
+    std::thread::sleep(Duration::from_secs(1));
+    let more = (dropped(&guard) - before.0, answered(&guard) - before.1);
+    assert!(more.0 == 0 && more.1 > 500, "{more:?}");
+    flood.stop().unwrap();
     assert!(guard.stop_at_once().unwrap().success());
 }
