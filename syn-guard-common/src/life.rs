@@ -4,19 +4,28 @@
 const FIRST_TIMEOUT: u64 = 1;
 /// The longest time-out between two SYN-ACKs, seconds (`TCP_RTO_MAX`).
 const LONGEST_TIMEOUT: u64 = 120;
+/// `net.ipv4.tcp_synack_retries` is a byte.
+const MOST_RETRIES: u32 = 255;
 
-/// Nanoseconds that a half-open connection lives without an answer, for a
-/// `net.ipv4.tcp_synack_retries`: the time-outs double from 1 s up to 120 s
-/// and are summed (`reqsk_timer_handler`, Linux 6.18).
-#[must_use]
-pub fn half_open_life_ns(synack_retries: u32) -> u64 {
-    (0..=synack_retries.min(255))
+/// The time-outs of a half-open connection's SYN-ACKs one after the other,
+/// nanoseconds: they double from 1 s up to 120 s.
+pub fn timeouts() -> impl Iterator<Item = u64> {
+    (0..=MOST_RETRIES)
         .map(|retry| {
             FIRST_TIMEOUT
                 .checked_shl(retry.min(32))
                 .unwrap_or(LONGEST_TIMEOUT)
         })
         .map(|seconds| seconds.min(LONGEST_TIMEOUT) * 1_000_000_000)
+}
+
+/// Nanoseconds that a half-open connection lives without an answer, for a
+/// `net.ipv4.tcp_synack_retries`: that many time-outs and one
+/// (`reqsk_timer_handler`, Linux 6.18).
+#[must_use]
+pub fn half_open_life_ns(synack_retries: u32) -> u64 {
+    timeouts()
+        .take(synack_retries.min(MOST_RETRIES) as usize + 1)
         .sum()
 }
 

@@ -45,11 +45,11 @@ fn run(context: &XdpContext) -> Option<u32> {
         remote_port: command.word::<44>() as u16,
         local_port: (command.word::<44>() >> 16) as u16,
     };
-    let now_ns = u64::from(command.word::<48>()) | (u64::from(command.word::<52>()) << 32);
+    let time_ns = u64::from(command.word::<48>()) | (u64::from(command.word::<52>()) << 32);
     if operation == Operation::MarkConnection as u32 {
         filters::mark_connection(flow.hash());
     } else if operation == Operation::SetState as u32 {
-        Service::of_slot(slot)?.set_state(State::from_u32(value), now_ns);
+        Service::of_slot(slot)?.set_state(State::from_u32(value), time_ns);
     } else if operation == Operation::StopValidating as u32 {
         Service::of_slot(slot)?.stop_validating();
     } else {
@@ -59,10 +59,11 @@ fn run(context: &XdpContext) -> Option<u32> {
             End::Expired
         };
         let found = half_open::find(&flow)?;
-        if how == End::Expired && found.ends_ns > now_ns {
+        // Another one may have begun meanwhile.
+        if how == End::Expired && found.started_ns != time_ns {
             return Some(NOTHING);
         }
-        half_open::end(&flow, flow.hash(), found, how, now_ns);
+        half_open::end(&flow, flow.hash(), found, how, time_ns);
     }
     Some(DONE)
 }

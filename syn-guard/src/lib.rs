@@ -22,4 +22,5 @@ pub mod prefixes;
 pub mod report;
 pub mod server;
 pub mod status;
+pub mod tune;
 pub mod undo;

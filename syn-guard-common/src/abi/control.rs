@@ -8,7 +8,8 @@ use crate::flow::Flow;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// End the half-open connection `flow` if its life is over at `now_ns`.
+    /// End the half-open connection `flow` that began at `time_ns`: its life is
+    /// over.
     Expire = 1,
     /// End the half-open connection `flow`, whatever its age, uncounted.
     Forget = 2,
@@ -29,7 +30,7 @@ pub enum Operation {
 /// | 4 | 4 | slot |
 /// | 8 | 4 | value |
 /// | 12 | 36 | flow |
-/// | 48 | 8 | now, `CLOCK_MONOTONIC` ns |
+/// | 48 | 8 | time, `CLOCK_MONOTONIC` ns |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
     /// What to do.
@@ -40,8 +41,9 @@ pub struct Command {
     pub value: u32,
     /// The connection.
     pub flow: Flow,
-    /// The time, nanoseconds.
-    pub now_ns: u64,
+    /// A time, nanoseconds: when the connection began, or when the state
+    /// changed.
+    pub time_ns: u64,
 }
 
 impl Command {
@@ -50,25 +52,25 @@ impl Command {
 
     /// A command about a connection.
     #[must_use]
-    pub const fn flow(operation: Operation, flow: Flow, now_ns: u64) -> Self {
+    pub const fn flow(operation: Operation, flow: Flow, time_ns: u64) -> Self {
         Self {
             operation,
             slot: 0,
             value: 0,
             flow,
-            now_ns,
+            time_ns,
         }
     }
 
     /// A command about a service.
     #[must_use]
-    pub fn service(operation: Operation, slot: u32, value: u32, now_ns: u64) -> Self {
+    pub fn service(operation: Operation, slot: u32, value: u32, time_ns: u64) -> Self {
         Self {
             operation,
             slot,
             value,
             flow: Flow::default(),
-            now_ns,
+            time_ns,
         }
     }
 
@@ -92,8 +94,8 @@ impl Command {
                 local[2],
                 local[3],
                 ports,
-                self.now_ns as u32,
-                (self.now_ns >> 32) as u32,
+                self.time_ns as u32,
+                (self.time_ns >> 32) as u32,
             ]
         };
         let mut bytes = [0; Self::SIZE];

@@ -14,6 +14,7 @@ use crate::config::{LogFormat, Setting};
 use crate::datapath::{EngineChoice, LogLevel, XdpModeChoice};
 use crate::list::ListArgs;
 use crate::status::StatusArgs;
+use crate::tune::TuneArgs;
 
 /// Detects SYN floods and stops them in the kernel
 #[derive(Debug, Parser)]
@@ -41,8 +42,11 @@ pub(super) enum Verb {
     Set(SetArgs),
     /// Have the running guard read its configuration again
     Reload,
-    /// Remove what a killed guard left in the kernel, and undo its changes
+    /// Remove what a killed guard left in the kernel, and undo its changes (those
+    /// of `tune --apply` stay: `tune --revert`)
     Detach,
+    /// Show what this machine's settings should be, and why; --apply sets them
+    Tune(TuneArgs),
     /// Check, show or write a configuration
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -42,6 +42,7 @@ pub fn main() -> ExitCode {
         Verb::Protect(args) => protect::run(&args, &cli.paths),
         Verb::Set(args) => set::set(&args, &cli.paths),
         Verb::Reload => set::reload(&cli.paths),
+        Verb::Tune(args) => crate::tune::run(&args, &cli.paths.state_dir),
         Verb::Config(verb) => config::run(&verb, &cli.paths),
         Verb::Detach => detach::run(&cli.paths),
     };

@@ -11,11 +11,13 @@ mod data_events;
 mod error;
 mod guarded;
 mod handle;
+mod harden;
 mod interfaces;
 mod kernel_engine;
 mod keys;
 mod limits;
 mod listeners;
+mod lives;
 mod options;
 mod prefixes;
 mod report;
@@ -46,6 +48,7 @@ use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, on
 use crate::events::EventLog;
 use crate::undo::{Journal, Outcome};
 use data_events::DroppedSources;
+use harden::Hardening;
 use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
 use keys::KeyRing;
@@ -76,6 +79,7 @@ pub struct Controller {
     dropped: DroppedSources,
     journal: Journal,
     settings: KernelSettings,
+    hardening: Hardening,
     event_log: EventLog,
     started_at: f64,
 }
@@ -93,6 +97,7 @@ impl Controller {
         mut journal: Journal,
     ) -> Result<Self, Box<StartError>> {
         let mut event_log = EventLog::default();
+        let hardening = Hardening::found(&journal, clock::now_ns());
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
             Ok((events, interfaces, services, prefixes, keys, limits)) => Ok(Self {
                 options,
@@ -106,6 +111,7 @@ impl Controller {
                 limits,
                 dropped: DroppedSources::default(),
                 settings: KernelSettings::found(&journal),
+                hardening,
                 event_log,
                 journal,
                 started_at: SystemTime::now()
@@ -212,6 +218,7 @@ impl Controller {
                             .protecting(&event, &self.datapath, &mut self.event_log);
                     }
                 }
+                self.keep_hardened();
                 self.keep_kernel_engine_or_say();
             }
             Err(error) => error!("{}", one_line(&error)),
@@ -230,7 +237,7 @@ impl Controller {
             controller.prefixes.refresh(maps, &mut controller.event_log)
         });
         self.tell("half-open connections", |controller| {
-            sweep::expire(&controller.datapath).map_err(Into::into)
+            sweep::expire(&controller.datapath, controller.services.lives()).map_err(Into::into)
         });
         self.tell("states", |controller| {
             controller
@@ -248,6 +255,7 @@ impl Controller {
             Ok(())
         });
         self.dropped.second(clock::now_ns(), &mut self.event_log);
+        self.keep_hardened();
         self.keep_kernel_engine_or_say();
         self.tell("settings", |controller| {
             keep_syncookies(controller.services.may_protect(), &mut controller.journal)

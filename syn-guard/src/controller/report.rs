@@ -60,6 +60,7 @@ impl Controller {
                 })
                 .into(),
             kernel: kernel_counters(),
+            hardened: self.hardening.reason().map(str::to_owned),
             changes: self
                 .journal
                 .changes()

@@ -3,19 +3,20 @@
 use syn_guard_common::flow::Flow;
 
 use super::clock::now_ns;
+use super::lives::Lives;
 use crate::datapath::{DataPath, DataPathError};
 
-/// Ends those whose life is over.
-pub fn expire(datapath: &DataPath) -> Result<(), DataPathError> {
+/// Ends those that the kernel has given up.
+pub fn expire(datapath: &DataPath, lives: &Lives) -> Result<(), DataPathError> {
     let now = now_ns();
-    let over: Vec<Flow> = datapath
+    let over: Vec<(Flow, u64)> = datapath
         .maps
         .half_open()
-        .filter(|(_, half_open)| half_open.ends_ns <= now)
-        .map(|(flow, _)| flow)
+        .map(|(flow, half_open)| (flow, half_open.started_ns))
+        .filter(|(_, started_ns)| lives.is_over(*started_ns, now))
         .collect();
-    for flow in over {
-        datapath.control.expire(flow, now)?;
+    for (flow, started_ns) in over {
+        datapath.control.expire(flow, started_ns)?;
     }
     Ok(())
 }

@@ -32,12 +32,13 @@ impl Control {
         Ok(Self { program })
     }
 
-    /// Ends a half-open connection whose life is over; whether it did.
+    /// Ends the half-open connection that began at `started_ns` and whose life is
+    /// over; whether it was still there.
     ///
     /// # Errors
     /// When the kernel refuses to run the program.
-    pub fn expire(&self, flow: Flow, now_ns: u64) -> Result<bool, DataPathError> {
-        self.run(Command::flow(Operation::Expire, flow, now_ns))
+    pub fn expire(&self, flow: Flow, started_ns: u64) -> Result<bool, DataPathError> {
+        self.run(Command::flow(Operation::Expire, flow, started_ns))
     }
 
     /// Ends a half-open connection of a service that is no more.

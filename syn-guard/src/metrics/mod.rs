@@ -83,6 +83,12 @@ fn guard(report: &Report) -> Vec<Family> {
         .with(&[("list", "deny")], report.prefixes.deny as f64),
         Family::new(
             GAUGE,
+            "hardened",
+            "1 while the kernel gives half-open connections up sooner and keeps more of them, else 0.",
+        )
+        .value(f64::from(u8::from(report.hardened.is_some()))),
+        Family::new(
+            GAUGE,
             "changed_settings",
             "System settings that the guard changed and will restore.",
         )

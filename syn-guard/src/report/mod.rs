@@ -34,6 +34,8 @@ pub struct Report {
     pub events: Vec<EventCount>,
     /// The stack's own counters of this network namespace.
     pub kernel: KernelReport,
+    /// Why the system is hardened; none where it is not.
+    pub hardened: Option<String>,
     /// System settings that the guard changed and will restore, as
     /// `net.ipv4.tcp_syncookies: 0 -> 1`.
     pub changes: Vec<String>,

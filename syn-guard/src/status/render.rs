@@ -50,6 +50,7 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
     );
     field(&mut text, "Map memory", [bytes(report.map_bytes)]);
     field(&mut text, "Prefixes", [prefixes(report)]);
+    field(&mut text, "Hardened", report.hardened.iter().cloned());
     field(
         &mut text,
         "Settings changed",

@@ -17,6 +17,7 @@ Interfaces        eth0 native
                   wlan0 generic: the driver has no native XDP
 Map memory        12.3 MiB
 Prefixes          2 allowed, 100000 denied
+Hardened          none
 Settings changed  net.ipv4.tcp_syncookies: 0 -> 1
 
 Port  Mode                State        Since  Half-open  Kernel  Limit  Backlog     SYNs  Completed  Cookies sent  Validated  Reason
@@ -52,6 +53,7 @@ Engine            none: Linux 6.1 is older than 6.9
 Interfaces        none
 Map memory        12.3 MiB
 Prefixes          2 allowed, 100000 denied
+Hardened          none
 Settings changed  none
 
 No services.

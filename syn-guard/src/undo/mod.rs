@@ -152,6 +152,27 @@ pub struct Leftovers {
     pub elsewhere: Option<(u64, PathBuf)>,
 }
 
+/// The changes that are written down in a state directory for this boot and this
+/// network namespace, by whoever is running; none where nobody may read them.
+///
+/// # Errors
+/// The file is there and is no journal.
+pub fn read_changes(state_dir: &Path) -> Result<Vec<Change>, UndoError> {
+    let found = match File::in_directory(state_dir).read() {
+        Err(FileError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            None
+        }
+        found => found?,
+    };
+    let (boot_id, namespace) = (Kernel.boot_id()?, Kernel.network_namespace()?);
+    Ok(found
+        .filter(|found| found.boot_id == boot_id && found.network_namespace == namespace)
+        .map(|found| found.changes)
+        .unwrap_or_default())
+}
+
 /// The journal.
 #[derive(Debug)]
 pub struct Journal<S = Kernel> {

@@ -295,3 +295,104 @@ fn restores_exactly_what_was_there() {
         assert!(!file(&fake).exists());
     }
 }
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What may happen between the start of a guard and its end.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// The guard changes a setting.
+        Change(usize, u8),
+        /// It takes one back.
+        Restore(usize),
+        /// It is killed, and started again.
+        Crash,
+        /// Somebody else changes a setting.
+        Outside(usize, u8),
+    }
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..3_usize, 0..4_u8).prop_map(|(name, value)| Step::Change(name, value)),
+            2 => (0..3_usize).prop_map(Step::Restore),
+            1 => Just(Step::Crash),
+        ]
+    }
+
+    /// The same with somebody else who changes settings.
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => step(),
+            1 => (0..3_usize, 10..14_u8).prop_map(|(name, value)| Step::Outside(name, value)),
+        ]
+    }
+
+    /// Walks the steps and undoes everything; the settings at first, at last,
+    /// and which ones somebody else has touched.
+    fn walk(
+        steps: &[Step],
+    ) -> (
+        BTreeMap<String, String>,
+        BTreeMap<String, String>,
+        Vec<bool>,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        fake.put("b", "1");
+        let first = fake.values.borrow().clone();
+        let mut touched = vec![false; NAMES.len()];
+        let mut journal = open(&fake);
+        for step in steps {
+            match *step {
+                Step::Change(name, value) => {
+                    journal.change(NAMES[name], &value.to_string()).unwrap()
+                }
+                Step::Restore(name) => drop(journal.restore(NAMES[name]).unwrap()),
+                Step::Crash => journal = open(&fake),
+                Step::Outside(name, value) => {
+                    fake.put(NAMES[name], &value.to_string());
+                    touched[name] = true;
+                }
+            }
+        }
+        journal.restore_all().unwrap();
+        assert!(!file(&fake).exists(), "{steps:?}");
+        let last = fake.values.borrow().clone();
+        (first, last, touched)
+    }
+
+    proptest! {
+        // Every step is on disk before it is made.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn undo_restores_exactly_what_was_there(steps in prop::collection::vec(step(), 0..40)) {
+            let (first, last, _) = walk(&steps);
+            prop_assert_eq!(first, last);
+        }
+
+        #[test]
+        fn what_somebody_else_touches_changes_nothing_of_the_rest(
+            steps in prop::collection::vec(any_step(), 0..40),
+        ) {
+            let (first, last, touched) = walk(&steps);
+            for (name, touched) in NAMES.iter().zip(touched) {
+                prop_assert!(touched || first[*name] == last[*name], "{}: {:?}", name, last);
+            }
+        }
+
+        #[test]
+        fn what_somebody_else_set_last_stays(
+            steps in prop::collection::vec(any_step(), 0..40),
+            name in 0..3_usize,
+        ) {
+            let mut steps = steps;
+            steps.push(Step::Outside(name, 99));
+            let (_, last, _) = walk(&steps);
+            prop_assert_eq!(last[NAMES[name]].as_str(), "99");
+        }
+    }
+}

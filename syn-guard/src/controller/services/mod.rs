@@ -19,6 +19,7 @@ use crate::controller::clock::now_ns;
 use crate::controller::guarded::Guarded;
 use crate::controller::kernel_engine::CookieTimestamps;
 use crate::controller::listeners::{Backlog, Host, KnownOptions, MPTCP, Proxies, open_ports};
+use crate::controller::lives::Lives;
 use crate::controller::routes::RouteReader;
 use crate::controller::slots::Slots;
 use crate::controller::{ControllerError, Options, sweep};
@@ -48,6 +49,7 @@ pub struct Services {
     routes: RouteReader,
     options: KnownOptions,
     life_ns: u64,
+    lives: Lives,
     backlogs: HashMap<u16, Backlog>,
     proxies: Proxies,
     marked_at_ns: u64,
@@ -100,6 +102,7 @@ impl Services {
             routes,
             options: KnownOptions::default(),
             life_ns: 0,
+            lives: Lives::default(),
             backlogs: HashMap::new(),
             proxies: Proxies::default(),
             marked_at_ns: 0,
@@ -156,6 +159,11 @@ impl Services {
     /// A service's listeners.
     pub fn backlog(&self, port: u16) -> Option<&Backlog> {
         self.backlogs.get(&port)
+    }
+
+    /// When the kernel gives half-open connections up.
+    pub const fn lives(&self) -> &Lives {
+        &self.lives
     }
 
     /// Whether any service protects.
@@ -240,7 +248,9 @@ impl Services {
     /// Reads settings, own addresses and routes; the own hardware addresses.
     fn read_host(&mut self) -> Result<BTreeSet<u64>, ControllerError> {
         let settings = self.cookie_timestamps.apply(TcpSettings::read()?);
-        self.life_ns = half_open_life_ns(u32::from(settings.synack_retries));
+        let retries = u32::from(settings.synack_retries);
+        self.life_ns = half_open_life_ns(retries);
+        self.lives.found(now_ns(), retries);
         let interfaces = interfaces()?;
         self.host.own = local_addresses()?
             .iter()

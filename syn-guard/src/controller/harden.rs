@@ -1,0 +1,259 @@
+//! The first step of the ladder: the kernel gives half-open connections up
+//! sooner and keeps more of them, as long as a service needs it.
+
+use std::time::Duration;
+
+use syn_guard_common::abi::{Mode, State};
+use syn_guard_common::policy::harden::Ladder;
+use tracing::{info, warn};
+
+use super::clock::now_ns;
+use super::guarded::Guarded;
+use super::options::{Detection, Harden};
+use super::{Controller, Options};
+use crate::events::{EventKind, Level};
+use crate::kernel::sysctl;
+use crate::undo::{Change, Journal, Outcome};
+
+/// What a setting is hardened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    AtMost(u64),
+    AtLeast(u64),
+}
+
+/// The settings, in the order of their change.
+fn targets(harden: &Harden) -> [(&'static str, Target); 3] {
+    [
+        (
+            "net.ipv4.tcp_synack_retries",
+            Target::AtMost(harden.synack_retries),
+        ),
+        (
+            "net.ipv4.tcp_max_syn_backlog",
+            Target::AtLeast(harden.max_syn_backlog),
+        ),
+        ("net.core.somaxconn", Target::AtLeast(harden.somaxconn)),
+    ]
+}
+
+impl Target {
+    /// What a setting must become; none where it is good already.
+    const fn wanted(self, current: u64) -> Option<u64> {
+        match self {
+            Self::AtMost(most) if current > most => Some(most),
+            Self::AtLeast(least) if current < least => Some(least),
+            Self::AtMost(_) | Self::AtLeast(_) => None,
+        }
+    }
+}
+
+/// Whether the system is hardened, and why.
+pub struct Hardening {
+    ladder: Ladder,
+    /// By what it was hardened.
+    by: Harden,
+    reason: Option<String>,
+}
+
+impl Hardening {
+    /// Not hardened, unless an earlier guard left it so.
+    pub fn found(journal: &Journal, now_ns: u64) -> Self {
+        let by = Harden::default();
+        let mut hardening = Self {
+            ladder: Ladder::new(100, 50, 0),
+            reason: None,
+            by,
+        };
+        let names = targets(&hardening.by).map(|(name, _)| name);
+        if journal.changes().iter().any(
+            |change| matches!(change, Change::Sysctl { name, .. } if names.contains(&name.as_str())),
+        ) {
+            hardening.ladder.found_hardened(now_ns);
+            hardening.reason = Some("an earlier syn-guard left it hardened".to_owned());
+        }
+        hardening
+    }
+
+    /// Why the system is hardened; none where it is not.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+}
+
+/// The share that a service has of its limit, percent: of half-open connections
+/// there are, or there would be without cookies.
+fn share(guarded: &Guarded) -> u64 {
+    let share = guarded
+        .pressure
+        .saturating_mul(100)
+        .checked_div(guarded.limits.on)
+        .unwrap_or(0);
+    match (guarded.mode, guarded.state) {
+        (Mode::Off | Mode::Observe, _) | (_, State::Off) => 0,
+        // It began to because it had all of it; the cookies end first.
+        (Mode::Auto, State::Protecting) => share.max(100),
+        _ => share,
+    }
+}
+
+impl Controller {
+    /// Hardens the system, or undoes it, as the services need.
+    pub(super) fn keep_hardened(&mut self) {
+        let Options {
+            detection, harden, ..
+        } = &self.options;
+        if self.hardening.reason.is_some() && (!harden.enabled || *harden != self.hardening.by) {
+            let why = if harden.enabled {
+                "harden has other values"
+            } else {
+                "harden.enabled is false"
+            };
+            // The next lines harden by the new values, if need be.
+            self.hardening.ladder = ladder(detection, harden);
+            self.soften(why);
+        }
+        let (detection, harden) = (&self.options.detection, &self.options.harden);
+        if !harden.enabled {
+            return;
+        }
+        let Detection {
+            calm_percent, hold, ..
+        } = detection;
+        self.hardening
+            .ladder
+            .set(harden.at_percent, *calm_percent, nanoseconds(*hold));
+        let most = self
+            .services
+            .guarded()
+            .map(|guarded| (share(guarded), guarded));
+        let most = most.max_by_key(|(share, _)| *share);
+        let percent = most.as_ref().map_or(0, |(percent, _)| *percent);
+        match self.hardening.ladder.second(now_ns(), percent) {
+            None => {}
+            Some(true) => {
+                let of = most.map_or_else(String::new, |(percent, guarded)| {
+                    format!(
+                        "service {} has {percent} % of the half-open connections at which it protects ({}; harden.at_percent is {})",
+                        guarded.port, guarded.limits.on, harden.at_percent
+                    )
+                });
+                self.harden(of, percent);
+            }
+            Some(false) => {
+                let calm = format!(
+                    "every service stayed below {} % of its limit for {} s",
+                    harden.at_percent * calm_percent / 100,
+                    hold.as_secs()
+                );
+                self.soften(&calm);
+            }
+        }
+    }
+
+    fn harden(&mut self, reason: String, percent: u64) {
+        self.hardening.by = self.options.harden.clone();
+        let mut done = Vec::new();
+        for (name, target) in targets(&self.options.harden) {
+            // What cannot be changed is said, and the rest is done.
+            let changed = sysctl::get_u64(name)
+                .map_err(Into::into)
+                .and_then(|current| {
+                    let Some(wanted) = target.wanted(current) else {
+                        return Ok(());
+                    };
+                    self.journal.change(name, &wanted.to_string())?;
+                    done.push(format!("{name} {current} -> {wanted}"));
+                    Ok::<_, crate::undo::UndoError>(())
+                });
+            if let Err(error) = changed {
+                warn!("not hardened: {error}");
+            }
+        }
+        let done = if done.is_empty() {
+            "nothing to change".to_owned()
+        } else {
+            done.join(", ")
+        };
+        self.event_log.push(
+            EventKind::Harden,
+            Level::Warn,
+            None,
+            format!("hardened: {reason}: {done}"),
+            &[("percent", percent as f64)],
+        );
+        self.hardening.reason = Some(reason);
+    }
+
+    /// Undoes the hardening, the last change first.
+    fn soften(&mut self, why: &str) {
+        self.hardening.reason = None;
+        let mut done = Vec::new();
+        for (name, _) in targets(&self.hardening.by).iter().rev() {
+            match self.journal.restore(name) {
+                Ok(None) => {}
+                Ok(Some(outcome @ Outcome::Restored { .. })) => done.push(outcome.to_string()),
+                Ok(Some(outcome @ Outcome::AlreadyThere { .. })) => info!("{outcome}"),
+                Ok(Some(outcome)) => {
+                    warn!("{outcome}");
+                    done.push(outcome.to_string());
+                }
+                Err(error) => warn!("the hardening of {name} is not undone: {error}"),
+            }
+        }
+        let done = if done.is_empty() {
+            "nothing to undo".to_owned()
+        } else {
+            done.join(", ")
+        };
+        self.event_log.push(
+            EventKind::Harden,
+            Level::Info,
+            None,
+            format!("no longer hardened: {why}: {done}"),
+            &[],
+        );
+    }
+}
+
+fn ladder(detection: &Detection, harden: &Harden) -> Ladder {
+    Ladder::new(
+        harden.at_percent,
+        detection.calm_percent,
+        nanoseconds(detection.hold),
+    )
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn_guard_common::policy::Limits;
+
+    #[test]
+    fn only_what_is_not_good_already_changes() {
+        assert_eq!(Target::AtMost(2).wanted(5), Some(2));
+        assert_eq!(Target::AtMost(2).wanted(2), None);
+        assert_eq!(Target::AtMost(2).wanted(1), None);
+        assert_eq!(Target::AtLeast(100).wanted(99), Some(100));
+        assert_eq!(Target::AtLeast(100).wanted(100), None);
+        assert_eq!(Target::AtLeast(100).wanted(4096), None);
+    }
+
+    #[test]
+    fn a_service_counts_by_its_limit_and_its_mode() {
+        let mut guarded = Guarded::new(80, 0, Mode::Auto, 0);
+        guarded.limits = Limits { on: 200, off: 100 };
+        guarded.pressure = 100;
+        assert_eq!(share(&guarded), 50);
+        guarded.state = State::Protecting;
+        assert_eq!(share(&guarded), 100, "cookies end before the hardening");
+        guarded.mode = Mode::Protect;
+        assert_eq!(share(&guarded), 50, "it may protect without an attack");
+        guarded.mode = Mode::Observe;
+        assert_eq!(share(&guarded), 0);
+    }
+}
