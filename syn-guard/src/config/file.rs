@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::effective::{Layer, Setting, wanted};
 use super::error::{ConfigError, Problem};
+use super::listed;
 use super::place::{Cursor, Origin, Place};
 use super::relations;
 use super::schema::{self, Key, KeyPath, Kind, SERVICES, Table, Unfit};
@@ -26,7 +27,8 @@ const LARGEST: u64 = 16 << 20;
 /// All that is wrong with it.
 pub fn check(file: &Path) -> Result<(), ConfigError> {
     let layer = read(file)?;
-    let problems = relations::problems(&layer, &wanted(&layer).options);
+    let mut problems = relations::problems(&layer, &wanted(&layer).options);
+    problems.extend(listed::problems(&layer));
     if problems.is_empty() {
         return Ok(());
     }

@@ -7,6 +7,7 @@ mod document;
 mod effective;
 mod error;
 mod file;
+mod listed;
 mod place;
 mod relations;
 mod report;

@@ -64,7 +64,7 @@ fn problem(place: Option<Place>, text: String) -> Problem {
 }
 
 /// The elements of a list, and where they stand.
-fn elements<'a>(
+pub(super) fn elements<'a>(
     layer: &'a Layer,
     path: &str,
 ) -> impl Iterator<Item = (&'a str, Option<Place>)> + use<'a> {

@@ -230,10 +230,13 @@ fn a_hundred_thousand_prefixes_are_read_soon() {
 
 #[test]
 fn keys_that_do_not_go_together_are_said() {
-    let text = "[guard]\nports = [80]\n[lists]\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1\"]\ndeny = [\"::/0\", \"10.0.0.1/32\"]\nallow_files = [\"/a\"]\ndeny_files = [\"/b\", \"/a\"]\n[services.443]\nmode = \"off\"\n";
+    let text = "[guard]\nports = [80]\n[lists]\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1\"]\ndeny = [\"::/0\", \"10.0.0.1/32\"]\nallow_files = [\"/a\"]\ndeny_files = [\"/a\"]\n[services.443]\nmode = \"off\"\n";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c");
-    fs::write(&file, text).unwrap();
+    let list = folder.path().join("list");
+    fs::write(&list, "").unwrap();
+    let list = list.display().to_string();
+    fs::write(&file, text.replace("/a", &list)).unwrap();
     let error = check(&file).unwrap_err();
     let name = file.display();
     let lines: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
@@ -244,7 +247,7 @@ fn keys_that_do_not_go_together_are_said() {
                 "{name}:7:17: lists.deny has 10.0.0.1/32, which lists.allow has too (line 6): take it out of one"
             ),
             format!(
-                "{name}:9:21: lists.deny_files has /a, which lists.allow_files has too (line 8): take it out of one"
+                "{name}:9:15: lists.deny_files has {list}, which lists.allow_files has too (line 8): take it out of one"
             ),
             format!(
                 "{name}:11:1: services.443.mode: guard.ports leaves port 443 out: add it there, or take [services.443] out"
@@ -272,4 +275,36 @@ fn files_that_are_none_are_said() {
     fs::write(&file, b"[guard]\n# \xff\n").unwrap();
     assert!(says(&file).ends_with("c: line 2 is not UTF-8"));
     assert!(says(Path::new("/dev/zero")).contains("larger than 16 MiB"));
+}
+
+#[test]
+fn lists_that_a_file_names_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (good, bad, none) = (path("good"), path("bad"), path("none"));
+    fs::write(&good, "# ours\n192.0.2.0/24\n\n2001:db8::/32 # theirs\n").unwrap();
+    fs::write(&bad, "192.0.2.0/24\n192.0.2.1/24\nx\n").unwrap();
+    let config = folder.path().join("c");
+    let text = format!("[lists]\nallow_files = [\"{good}\"]\n");
+    fs::write(&config, &text).unwrap();
+    check(&config).unwrap();
+    fs::write(
+        &config,
+        format!("{text}deny_files = [\"{bad}\",\n\"{none}\"]\n"),
+    )
+    .unwrap();
+    let error = check(&config).unwrap_err();
+    let lines: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "{bad}:2: 192.0.2.1/24 has host bits set: did you mean 192.0.2.0/24? (and 1 more line)"
+            ),
+            format!(
+                "{}:4:1: lists.deny_files: {none}: No such file or directory (os error 2): make it readable, or take it out of [lists]",
+                config.display()
+            ),
+        ]
+    );
 }
