@@ -10,7 +10,7 @@ use syn_guard_common::abi::{
 use syn_guard_common::address::Address;
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::life::half_open_life_ns;
-use syn_guard_common::policy::{Hold, Limits, Load};
+use syn_guard_common::policy::{Hold, Limits, Load, Wanted};
 use syn_guard_common::wire::{Options, Sum, found};
 
 fn offer() -> impl Strategy<Value = Options> {
@@ -134,8 +134,10 @@ proptest! {
         backlog in count(),
         set in proptest::option::of(count()),
         capacity in count(),
+        calm_percent in 0..=100_u64,
     ) {
-        let limits = Limits::new(backlog, set, capacity);
+        let wanted = Wanted { half_open: set, calm_percent, ..Wanted::default() };
+        let limits = Limits::new(backlog, &wanted, capacity).half_open;
         prop_assert!(1 <= limits.off && limits.off <= limits.on);
         prop_assert!(limits.on <= capacity.max(1));
         prop_assert!(limits.on <= set.unwrap_or(backlog / 2).max(1));
@@ -163,17 +165,16 @@ proptest! {
     #[test]
     fn a_hold_ends_after_calm_of_its_length(
         hold_ns in 1..100_u64,
-        steps in vec((1..10_u64, 0..4_u64), 1..100),
+        steps in vec((1..10_u64, any::<bool>()), 1..100),
     ) {
-        let limits = Limits { on: 4, off: 2 };
-        let mut hold = Hold::new(0, hold_ns);
+        let mut hold = Hold::new(0);
         let (mut now, mut loud) = (0, 0);
-        for (passed, pressure) in steps {
+        for (passed, is_calm) in steps {
             now += passed;
-            if pressure >= limits.off {
+            if !is_calm {
                 loud = now;
             }
-            prop_assert_eq!(hold.is_over(now, pressure, limits), now - loud >= hold_ns);
+            prop_assert_eq!(hold.is_over(now, is_calm, hold_ns), now - loud >= hold_ns);
         }
     }
 

@@ -115,8 +115,7 @@ fn a_flood_closes_the_server_and_the_guard_opens_it_again() {
             validated >= tried * 9 / 10 && validated <= tried * 103 / 100,
             "{validated} of {tried}"
         );
-        let reason =
-            "255 half-open connections reached the limit of 255 (half of the backlog of 511)";
+        let reason = "255 half-open connections reached the limit of 255 (half of the backlog of 511; detection.max_half_open, --max-half-open)";
         assert_eq!(service["reason"], reason);
         let line = log
             .lines()

@@ -1,33 +1,28 @@
 //! How long calm must last.
 
-use super::Limits;
-
 /// Waits for calm to last before a service stops protecting.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    hold_ns: u64,
-    last_pressure_ns: u64,
+    last_pressed_ns: u64,
 }
 
 impl Hold {
-    /// Begins at `now_ns`, when the service started to protect; calm must
-    /// last for `hold_ns`.
+    /// Begins at `now_ns`, when the service started to protect.
     #[must_use]
-    pub const fn new(now_ns: u64, hold_ns: u64) -> Self {
+    pub const fn new(now_ns: u64) -> Self {
         Self {
-            hold_ns,
-            last_pressure_ns: now_ns,
+            last_pressed_ns: now_ns,
         }
     }
 
-    /// Takes the pressure of `now_ns`; true when the service may stop
-    /// protecting.
+    /// Takes whether it is calm at `now_ns`; true when it was for `hold_ns`.
     #[must_use]
-    pub fn is_over(&mut self, now_ns: u64, pressure: u64, limits: Limits) -> bool {
-        if pressure >= limits.off {
-            self.last_pressure_ns = now_ns;
+    pub const fn is_over(&mut self, now_ns: u64, is_calm: bool, hold_ns: u64) -> bool {
+        if !is_calm {
+            self.last_pressed_ns = now_ns;
+            return false;
         }
-        now_ns.saturating_sub(self.last_pressure_ns) >= self.hold_ns
+        now_ns.saturating_sub(self.last_pressed_ns) >= hold_ns
     }
 }
 
@@ -35,15 +30,20 @@ impl Hold {
 mod tests {
     use super::*;
 
-    const SECOND: u64 = 1_000_000_000;
-
     #[test]
     fn calm_must_last_for_the_hold_time() {
-        let limits = Limits { on: 256, off: 128 };
-        let mut hold = Hold::new(0, 30 * SECOND);
-        assert!(!hold.is_over(20 * SECOND, 0, limits));
-        assert!(!hold.is_over(29 * SECOND, 128, limits), "pressure again");
-        assert!(!hold.is_over(58 * SECOND, 127, limits));
-        assert!(hold.is_over(59 * SECOND, 127, limits));
+        let mut hold = Hold::new(0);
+        assert!(!hold.is_over(20, true, 30));
+        assert!(!hold.is_over(29, false, 30), "pressure again");
+        assert!(!hold.is_over(58, true, 30));
+        assert!(hold.is_over(59, true, 30));
+        assert!(!hold.is_over(60, true, 60), "another hold time");
+    }
+
+    #[test]
+    fn without_a_hold_time_it_still_waits_for_calm() {
+        let mut hold = Hold::new(0);
+        assert!(!hold.is_over(1, false, 0));
+        assert!(hold.is_over(2, true, 0));
     }
 }

@@ -1,14 +1,24 @@
 //! When a service protects, and when it stops; when the system is hardened.
 //! Pure: counts and times in, decisions out.
 
+mod counts;
+pub mod estimate;
+mod flood;
 pub mod harden;
 mod hold;
 mod limits;
 mod load;
+mod reason;
+mod service;
 
+pub use counts::Counts;
+pub use estimate::Sources;
+pub use flood::{Kind, Numbers, Verdict};
 pub use hold::Hold;
-pub use limits::Limits;
+pub use limits::{Limits, Threshold, Wanted};
 pub use load::Load;
+pub use reason::{Reason, Trigger, Why};
+pub use service::{Change, DRAIN_NS, Outcome, Rules, Sample, Service, Signals, Switch};
 
 /// `percent` of a value, rounded up.
 const fn percent_of(value: u64, percent: u64) -> u64 {

@@ -81,18 +81,16 @@ impl Hardening {
     }
 }
 
-/// The share that a service has of its limit, percent: of half-open connections
-/// there are, or there would be without cookies.
+/// The share that a service has of its limit, percent, as far as it counts.
 fn share(guarded: &Guarded) -> u64 {
-    let share = guarded
-        .pressure
-        .saturating_mul(100)
-        .checked_div(guarded.limits.on)
-        .unwrap_or(0);
-    match (guarded.mode, guarded.state) {
+    share_that_counts(guarded.share_percent(), guarded.mode(), guarded.state())
+}
+
+const fn share_that_counts(share: u64, mode: Mode, state: State) -> u64 {
+    match (mode, state) {
         (Mode::Off | Mode::Observe, _) | (_, State::Off) => 0,
         // It began to because it had all of it; the cookies end first.
-        (Mode::Auto, State::Protecting) => share.max(100),
+        (Mode::Auto, State::Protecting) if share < 100 => 100,
         _ => share,
     }
 }
@@ -135,7 +133,7 @@ impl Controller {
                 let of = most.map_or_else(String::new, |(percent, guarded)| {
                     format!(
                         "service {} has {percent} % of the half-open connections at which it protects ({}; harden.at_percent is {})",
-                        guarded.port, guarded.limits.on, harden.at_percent
+                        guarded.port, guarded.rules.limits.half_open.on, harden.at_percent
                     )
                 });
                 self.harden(of, percent);
@@ -231,7 +229,6 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syn_guard_common::policy::Limits;
 
     #[test]
     fn only_what_is_not_good_already_changes() {
@@ -245,15 +242,18 @@ mod tests {
 
     #[test]
     fn a_service_counts_by_its_limit_and_its_mode() {
-        let mut guarded = Guarded::new(80, 0, Mode::Auto, 0);
-        guarded.limits = Limits { on: 200, off: 100 };
-        guarded.pressure = 100;
-        assert_eq!(share(&guarded), 50);
-        guarded.state = State::Protecting;
-        assert_eq!(share(&guarded), 100, "cookies end before the hardening");
-        guarded.mode = Mode::Protect;
-        assert_eq!(share(&guarded), 50, "it may protect without an attack");
-        guarded.mode = Mode::Observe;
-        assert_eq!(share(&guarded), 0);
+        let share = |mode, state| share_that_counts(50, mode, state);
+        assert_eq!(share(Mode::Auto, State::Observing), 50);
+        assert_eq!(
+            share(Mode::Auto, State::Protecting),
+            100,
+            "cookies end before the hardening"
+        );
+        assert_eq!(
+            share(Mode::Protect, State::Protecting),
+            50,
+            "it may protect without an attack"
+        );
+        assert_eq!(share(Mode::Observe, State::Observing), 0);
     }
 }

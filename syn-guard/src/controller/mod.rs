@@ -20,6 +20,7 @@ mod listeners;
 mod lives;
 mod options;
 mod prefixes;
+mod reasons;
 mod report;
 mod requests;
 mod route_classes;
@@ -242,7 +243,7 @@ impl Controller {
         self.tell("states", |controller| {
             controller
                 .services
-                .second(&controller.datapath, &mut controller.event_log)?;
+                .second(&mut controller.datapath, &mut controller.event_log)?;
             controller
                 .services
                 .tell_any_protecting(&mut controller.datapath)

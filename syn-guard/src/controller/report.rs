@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use syn_guard_common::abi::{HANDSHAKE_BOUNDS_MS, ServiceCounters};
+use syn_guard_common::policy::{Limits, Service, Signals, Threshold, Verdict};
 use tracing::warn;
 
 use super::clock::now_ns;
@@ -12,11 +13,11 @@ use super::listeners::MPTCP;
 use super::{Controller, mode_name};
 use crate::datapath::{Engine, Maps};
 use crate::events::EventKind;
-use crate::kernel::sock_diag::half_open_by_port;
+use crate::kernel::sock_diag::{HalfOpenCount, half_open_by_port};
 use crate::kernel::tcp_ext::TcpExt;
 use crate::report::{
-    CounterReport, EventCount, HandshakeReport, InterfaceReport, KernelReport, Report,
-    ServiceReport, SourceReport, VerdictReport,
+    CounterReport, EventCount, FloodReport, HandshakeReport, InterfaceReport, KernelReport, Report,
+    ServiceReport, SignalsReport, SourceReport, VerdictReport,
 };
 use crate::undo::Change;
 
@@ -76,7 +77,11 @@ impl Controller {
         }
     }
 
-    fn service(&self, guarded: &Guarded, kernel_half_open: &HashMap<u16, u64>) -> ServiceReport {
+    fn service(
+        &self,
+        guarded: &Guarded,
+        kernel_half_open: &HashMap<u16, HalfOpenCount>,
+    ) -> ServiceReport {
         let maps = &self.datapath.maps;
         let counters = maps.counters(guarded.slot).unwrap_or_else(|error| {
             warn!("{error}");
@@ -84,26 +89,32 @@ impl Controller {
         });
         let half_open = maps.state(guarded.slot).map_or(0, |state| state.half_open);
         let backlog = self.services.backlog(guarded.port);
+        let limits = &guarded.rules.limits;
+        let policy = &guarded.policy;
         ServiceReport {
             port: guarded.port,
-            mode: mode_name(guarded.mode).to_owned(),
+            mode: mode_name(guarded.mode()).to_owned(),
             mode_origin: self.services.mode_origin(guarded.port),
-            state: guarded.state.name().to_owned(),
+            state: guarded.state().name().to_owned(),
             reason: if backlog.is_some_and(|backlog| backlog.mptcp) {
-                format!("{}; {MPTCP}", guarded.reason)
+                format!("{}; {MPTCP}", guarded.reason())
             } else {
-                guarded.reason.clone()
+                guarded.reason()
             },
-            state_seconds: now_ns().saturating_sub(guarded.since_ns) as f64 / 1e9,
+            state_seconds: now_ns().saturating_sub(policy.since_ns()) as f64 / 1e9,
             listeners: backlog
                 .map(|backlog| backlog.addresses.iter().cloned().collect())
                 .unwrap_or_default(),
             half_open,
-            half_open_kernel: kernel_half_open.get(&guarded.port).copied().unwrap_or(0),
-            limit: guarded.limits.on,
-            calm_limit: guarded.limits.off,
-            pressure: guarded.pressure,
-            backlog: guarded.backlog,
+            half_open_kernel: kernel_half_open
+                .get(&guarded.port)
+                .map_or(0, |count| count.all),
+            limit: limits.half_open.on,
+            calm_limit: limits.half_open.off,
+            pressure: policy.signals().pressure,
+            signals: signals(&policy.signals(), limits),
+            flood: flood(policy),
+            backlog: guarded.origins.backlog,
             accept_queue: backlog.map_or(0, |backlog| backlog.accept_queue),
             counters: counts(&counters),
             handshakes: handshakes(&counters),
@@ -148,6 +159,31 @@ impl Controller {
     }
 }
 
+fn signals(signals: &Signals, limits: &Limits) -> SignalsReport {
+    let limit = |threshold: Threshold| (threshold != Threshold::NEVER).then_some(threshold.on);
+    SignalsReport {
+        retransmitted: signals.retransmitted,
+        retransmitted_limit: limit(limits.retransmitted),
+        refused_rate: signals.refused,
+        refused_rate_limit: limit(limits.refused),
+        unanswered_rate_limit: limit(limits.unanswered),
+    }
+}
+
+fn flood(policy: &Service) -> FloodReport {
+    let Verdict { kind, numbers } = policy.flood();
+    FloodReport {
+        kind: kind.name().to_owned(),
+        attacks: policy.attacks(),
+        crowd: policy.is_crowded(),
+        syns_per_second: numbers.syns,
+        unanswered_syns_per_second: numbers.unanswered,
+        answered_percent: numbers.answered_percent,
+        heavy_percent: numbers.heavy_percent,
+        new_source_percent: numbers.new_percent,
+    }
+}
+
 fn counts(counters: &ServiceCounters) -> CounterReport {
     CounterReport {
         syns: counters.syns,
@@ -178,7 +214,7 @@ fn handshakes(counters: &ServiceCounters) -> HandshakeReport {
     }
 }
 
-fn kernel_half_open() -> HashMap<u16, u64> {
+fn kernel_half_open() -> HashMap<u16, HalfOpenCount> {
     half_open_by_port(|_, _| true).unwrap_or_else(|error| {
         warn!("{error}");
         HashMap::new()

@@ -44,7 +44,7 @@ impl Controller {
             .services
             .guarded()
             .find(|guarded| guarded.port == port)
-            .map_or("off", |guarded| guarded.state.name());
+            .map_or("off", |guarded| guarded.state().name());
         Ok(ModeReport {
             port,
             from: mode_name(from).to_owned(),

@@ -42,6 +42,27 @@ impl TcpExt {
         Self::parse(&text).ok_or(TcpExtError::Missing)
     }
 
+    /// Connections that were refused since `earlier` because a listener had as
+    /// many half-open ones as its backlog allows, or, without cookies, nearly
+    /// so. `always_cookies`: `tcp_syncookies` is 2, with which every SYN counts
+    /// as one that found the queue full.
+    ///
+    /// `tcp_conn_request` (Linux 6.18) counts a SYN that it drops as
+    /// `ListenDrops`, and one that the full accept queue stopped as
+    /// `ListenOverflows` too: that the program is slow to accept is no flood.
+    /// Final ACKs that the full accept queue stopped count as both as well.
+    #[must_use]
+    pub fn refused_since(&self, earlier: &Self, always_cookies: bool) -> u64 {
+        let since = |count: fn(&Self) -> u64| count(self).saturating_sub(count(earlier));
+        let dropped = since(|counters| counters.listen_drops)
+            .saturating_sub(since(|counters| counters.listen_overflows))
+            .max(since(|counters| counters.req_q_full_drop));
+        if always_cookies {
+            return dropped;
+        }
+        dropped.saturating_add(since(|counters| counters.req_q_full_do_cookies))
+    }
+
     /// Names on one line, values on the next, both after `TcpExt:`.
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
@@ -90,6 +111,30 @@ mod tests {
         assert_eq!(TcpExt::parse(""), None);
         assert_eq!(TcpExt::parse("TcpExt: ListenDrops\n"), None);
         assert_eq!(TcpExt::parse("TcpExt: ListenDrops\nTcpExt: x\n"), None);
+    }
+
+    #[test]
+    fn what_a_slow_program_refuses_is_no_want_of_backlog() {
+        let earlier = TcpExt {
+            listen_drops: 100,
+            ..TcpExt::default()
+        };
+        let later = TcpExt {
+            listen_drops: 160,
+            listen_overflows: 40,
+            req_q_full_drop: 15,
+            req_q_full_do_cookies: 7,
+            ..TcpExt::default()
+        };
+        assert_eq!(later.refused_since(&earlier, false), 20 + 7);
+        assert_eq!(later.refused_since(&earlier, true), 20);
+        let slow = TcpExt {
+            listen_drops: 140,
+            listen_overflows: 45,
+            ..TcpExt::default()
+        };
+        assert_eq!(slow.refused_since(&earlier, false), 0);
+        assert_eq!(earlier.refused_since(&later, false), 0, "another namespace");
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use prometheus::proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
+use syn_guard_common::policy::Kind;
+
 use super::family::Family;
 use crate::report::{CounterReport, ServiceReport};
 
 const STATES: [&str; 3] = ["off", "observing", "protecting"];
 
-type Row<T> = (&'static str, &'static str, fn(&T) -> u64);
+/// A name, what it means, and the value.
+type Row<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
 
 const GAUGES: &[Row<ServiceReport>] = &[
     (
@@ -43,6 +46,69 @@ const GAUGES: &[Row<ServiceReport>] = &[
     ("accept_queue", "Connections waiting to be accepted.", |s| {
         s.accept_queue
     }),
+    (
+        "retransmitted_half_open",
+        "Half-open connections that were retransmitted at least once.",
+        |s| s.signals.retransmitted,
+    ),
+    (
+        "refused_per_second",
+        "Connections a second that the stack refused for want of backlog, where they may be this service's.",
+        |s| s.signals.refused_rate,
+    ),
+    (
+        "syns_per_second",
+        "SYNs a second of the last seconds, without those sent again.",
+        |s| s.flood.syns_per_second,
+    ),
+    (
+        "unanswered_syns_per_second",
+        "Unanswered SYNs a second of the last seconds.",
+        |s| s.flood.unanswered_syns_per_second,
+    ),
+    (
+        "crowded",
+        "1 while the service protects though it is under no flood.",
+        |s| u64::from(s.flood.crowd),
+    ),
+];
+
+/// Gauges without a value where there is no limit.
+const LIMITS: &[Row<ServiceReport, Option<u64>>] = &[
+    (
+        "retransmitted_half_open_limit",
+        "Retransmitted half-open connections at which the service starts to protect.",
+        |s| s.signals.retransmitted_limit,
+    ),
+    (
+        "refused_per_second_limit",
+        "Refused connections a second at which the service starts to protect.",
+        |s| s.signals.refused_rate_limit,
+    ),
+    (
+        "unanswered_syns_per_second_limit",
+        "Unanswered SYNs a second at which the service starts to protect.",
+        |s| s.signals.unanswered_rate_limit,
+    ),
+];
+
+/// Shares, percent.
+const SHARES: &[Row<ServiceReport>] = &[
+    (
+        "answered_syns_ratio",
+        "Share of the SYNs of the last seconds that were answered.",
+        |s| s.flood.answered_percent,
+    ),
+    (
+        "heavy_syns_ratio",
+        "SYNs of heavy sources as a share of the unanswered ones.",
+        |s| s.flood.heavy_percent,
+    ),
+    (
+        "new_sources_ratio",
+        "Different sources as a share of the unanswered SYNs of a second.",
+        |s| s.flood.new_source_percent,
+    ),
 ];
 
 const COUNTERS: &[Row<CounterReport>] = &[
@@ -111,11 +177,28 @@ const COUNTERS: &[Row<CounterReport>] = &[
 ];
 
 pub(super) fn families(services: &[ServiceReport]) -> Vec<Family> {
-    let mut families = vec![states(services), state_seconds(services)];
+    let mut families = vec![states(services), kinds(services), state_seconds(services)];
     families.extend(GAUGES.iter().map(|&(name, help, value)| {
         Family::new(GAUGE, name, help)
             .each(services, |service| ([port(service)], value(service) as f64))
     }));
+    families.extend(LIMITS.iter().map(|&(name, help, value)| {
+        let limited = services.iter().filter_map(|s| Some((s, value(s)?)));
+        limited.fold(
+            Family::new(GAUGE, name, help),
+            |family, (service, limit)| family.with(&[port(service)], limit as f64),
+        )
+    }));
+    families.extend(SHARES.iter().map(|&(name, help, value)| {
+        Family::new(GAUGE, name, help).each(services, |service| {
+            ([port(service)], value(service) as f64 / 100.0)
+        })
+    }));
+    families.push(
+        Family::new(COUNTER, "attacks_total", "Floods that began.").each(services, |service| {
+            ([port(service)], service.flood.attacks as f64)
+        }),
+    );
     families.extend(COUNTERS.iter().map(|&(name, help, value)| {
         Family::new(COUNTER, name, help).each(services, |service| {
             ([port(service)], value(&service.counters) as f64)
@@ -137,6 +220,24 @@ fn states(services: &[ServiceReport]) -> Family {
             family = family.with(
                 &[port(service), ("state", state.to_owned())],
                 f64::from(u8::from(service.state == state)),
+            );
+        }
+    }
+    family
+}
+
+/// Likewise for every kind of flood.
+fn kinds(services: &[ServiceReport]) -> Family {
+    let mut family = Family::new(
+        GAUGE,
+        "flood_kind",
+        "1 for the kind of flood that the service is under, 0 for the others.",
+    );
+    for service in services {
+        for kind in Kind::ALL {
+            family = family.with(
+                &[port(service), ("kind", kind.name().to_owned())],
+                f64::from(u8::from(service.flood.kind == kind.name())),
             );
         }
     }

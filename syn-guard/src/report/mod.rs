@@ -89,6 +89,10 @@ pub struct ServiceReport {
     pub calm_limit: u64,
     /// Half-open connections there would be without protection.
     pub pressure: u64,
+    /// What else has a limit.
+    pub signals: SignalsReport,
+    /// What kind of flood it is under.
+    pub flood: FloodReport,
     /// The listeners' limit for half-open connections, and for connections
     /// waiting to be accepted.
     pub backlog: u64,
@@ -98,6 +102,43 @@ pub struct ServiceReport {
     pub counters: CounterReport,
     /// How long handshakes took.
     pub handshakes: HandshakeReport,
+}
+
+/// What has a limit beside half-open connections; no limit stands as null.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalsReport {
+    /// Half-open connections that were retransmitted at least once.
+    pub retransmitted: u64,
+    /// Their number at which it starts to protect.
+    pub retransmitted_limit: Option<u64>,
+    /// Connections a second that the stack refused for want of backlog, where
+    /// they may be this service's.
+    pub refused_rate: u64,
+    /// The rate at which it starts to protect.
+    pub refused_rate_limit: Option<u64>,
+    /// Unanswered SYNs a second at which it starts to protect.
+    pub unanswered_rate_limit: Option<u64>,
+}
+
+/// What kind of flood a service is under, with the numbers of the last seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloodReport {
+    /// `none`, `spoofed`, `concentrated` or `mixed`.
+    pub kind: String,
+    /// Floods that began since the guard started.
+    pub attacks: u64,
+    /// It protects though there is no flood: a crowd is more than its limit.
+    pub crowd: bool,
+    /// SYNs, without those sent again.
+    pub syns_per_second: u64,
+    /// Unanswered SYNs.
+    pub unanswered_syns_per_second: u64,
+    /// Share of the SYNs that were answered.
+    pub answered_percent: u64,
+    /// SYNs of heavy sources as a share of the unanswered ones.
+    pub heavy_percent: u64,
+    /// Different sources as a share of the unanswered SYNs of a second.
+    pub new_source_percent: u64,
 }
 
 /// Counts of a service since it is guarded.

@@ -24,6 +24,23 @@ const SERVICES: [Column; 13] = [
     ("Reason", false),
 ];
 
+const FLOODS: [Column; 14] = [
+    ("Port", true),
+    ("Flood", false),
+    ("Attacks", true),
+    ("SYNs/s", true),
+    ("Unanswered/s", true),
+    ("Limit", true),
+    ("Answered", true),
+    ("Heavy", true),
+    ("New", true),
+    ("Pressure", true),
+    ("Retransmitted", true),
+    ("Limit", true),
+    ("Refused/s", true),
+    ("Limit", true),
+];
+
 const VERDICTS: [Column; 3] = [("Verdict", false), ("Reason", false), ("Packets", true)];
 
 /// The report for people. Times that passed are up to now.
@@ -61,6 +78,8 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
         text += "No services.\n";
     } else {
         table(&mut text, SERVICES, report.services.iter().map(service));
+        text.push('\n');
+        table(&mut text, FLOODS, report.services.iter().map(flood));
     }
     let seen: Vec<_> = report.verdicts.iter().filter(|v| v.packets > 0).collect();
     if !seen.is_empty() {
@@ -115,6 +134,30 @@ fn mode(service: &ServiceReport) -> String {
         "run time" | "no engine" => format!("{} ({})", service.mode, service.mode_origin),
         _ => format!("{} (config)", service.mode),
     }
+}
+
+/// What the kind of a flood is told by, and the signals with their limits.
+fn flood(service: &ServiceReport) -> [String; 14] {
+    let (flood, signals) = (&service.flood, &service.signals);
+    let limit =
+        |limit: Option<u64>| limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+    let percent = |share: u64| format!("{share} %");
+    [
+        service.port.to_string(),
+        flood.kind.clone(),
+        flood.attacks.to_string(),
+        flood.syns_per_second.to_string(),
+        flood.unanswered_syns_per_second.to_string(),
+        limit(signals.unanswered_rate_limit),
+        percent(flood.answered_percent),
+        percent(flood.heavy_percent),
+        percent(flood.new_source_percent),
+        service.pressure.to_string(),
+        signals.retransmitted.to_string(),
+        limit(signals.retransmitted_limit),
+        signals.refused_rate.to_string(),
+        limit(signals.refused_rate_limit),
+    ]
 }
 
 fn verdict(verdict: &VerdictReport) -> [String; 3] {

@@ -1,5 +1,7 @@
 use super::render::render_at;
-use crate::report::{CounterReport, HandshakeReport, KernelReport, Report, ServiceReport};
+use crate::report::{
+    CounterReport, FloodReport, HandshakeReport, KernelReport, Report, ServiceReport, SignalsReport,
+};
 
 /// A report in which everything has a value; the tests of other modules use
 /// it too.
@@ -23,6 +25,10 @@ Settings changed  net.ipv4.tcp_syncookies: 0 -> 1
 Port  Mode                State        Since  Half-open  Kernel  Limit  Backlog     SYNs  Completed  Cookies sent  Validated  Reason
   80  protect (run time)  protecting  1m 12s         37      35   2048     4096  1000000        950        996940        800  2048 half-open connections, limit 2048
 8443  auto                observing    1d 0h          0       0     64      128        0          0             0          0  0 half-open connections, limit 64
+
+Port  Flood    Attacks  SYNs/s  Unanswered/s  Limit  Answered  Heavy   New  Pressure  Retransmitted  Limit  Refused/s  Limit
+  80  spoofed        2   14500         14480   2048       1 %    4 %  98 %    912345             12   1638          3      5
+8443  none           0       0             0   1000     100 %    0 %   0 %         0              0     51          0      -
 
 Verdict  Reason        Packets
 pass     not_guarded      4711
@@ -79,6 +85,8 @@ fn a_service_without_reason_ends_no_line_in_spaces() {
             limit: 1,
             calm_limit: 1,
             pressure: 0,
+            signals: SignalsReport::default(),
+            flood: FloodReport::default(),
             backlog: 1,
             accept_queue: 0,
             counters: CounterReport::default(),

@@ -4,6 +4,7 @@
 mod configs;
 mod listeners;
 mod modes;
+mod refused;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,6 +14,7 @@ use syn_guard_common::life::half_open_life_ns;
 use tracing::{info, warn};
 
 pub use modes::ModeError;
+use refused::Refused;
 use states::mark_connections;
 
 use crate::controller::clock::now_ns;
@@ -53,6 +55,7 @@ pub struct Services {
     backlogs: HashMap<u16, Backlog>,
     proxies: Proxies,
     marked_at_ns: u64,
+    refused: Refused,
     own_macs: BTreeSet<u64>,
     cookie_timestamps: CookieTimestamps,
     /// The route classes that the data path was told.
@@ -106,6 +109,7 @@ impl Services {
             backlogs: HashMap::new(),
             proxies: Proxies::default(),
             marked_at_ns: 0,
+            refused: Refused::default(),
             own_macs: BTreeSet::new(),
             cookie_timestamps: CookieTimestamps::new(&datapath.features.engine),
             told_routes: None,
@@ -116,31 +120,13 @@ impl Services {
             for (port, slot) in services.slots.by_port() {
                 let mut guarded = Guarded::new(*port, *slot, services.detection(*port).mode, now);
                 let state = datapath.maps.state(*slot)?;
-                guarded.state = match State::from_u32(state.state) {
-                    State::Off => State::Off,
-                    _ => State::Observing,
-                };
-                if State::from_u32(state.state) == State::Protecting {
-                    guarded.protecting_because(
-                        "an earlier syn-guard left it protecting".to_owned(),
-                        state.since_ns,
-                        now,
-                        services.hold_ns(),
-                    );
-                }
+                guarded
+                    .policy
+                    .left(State::from_u32(state.state), state.since_ns, now);
                 services.guarded.insert(*port, guarded);
             }
         }
         Ok(services)
-    }
-
-    const fn hold_ns(&self) -> u64 {
-        let ns = self.wanted.detection.hold.as_nanos();
-        if ns > u64::MAX as u128 {
-            u64::MAX
-        } else {
-            ns as u64
-        }
     }
 
     /// The services by port.
@@ -170,12 +156,14 @@ impl Services {
     pub fn any_protecting(&self) -> bool {
         self.guarded
             .values()
-            .any(|guarded| guarded.state == State::Protecting)
+            .any(|guarded| guarded.state() == State::Protecting)
     }
 
     /// Whether any cookies may still come back.
     pub fn any_cookies_out(&self) -> bool {
-        self.guarded.values().any(Guarded::has_cookies_out)
+        self.guarded
+            .values()
+            .any(|guarded| guarded.policy.has_cookies_out())
     }
 
     /// Whether cookies may carry options in timestamps.
@@ -227,7 +215,10 @@ impl Services {
             }
             let state = datapath.maps.state(*slot)?;
             if State::from_u32(state.state) == State::Off {
-                let left = self.guarded.get(port).map_or(State::Observing, |g| g.state);
+                let left = self
+                    .guarded
+                    .get(port)
+                    .map_or(State::Observing, Guarded::state);
                 datapath.control.set_state(*slot, left, now)?;
             }
             datapath.maps.set_port(*port, Some(*slot))?;

@@ -1,13 +1,16 @@
 //! What services may do: by the options, and by what the operator said of one
 //! at run time.
 
+use std::collections::HashSet;
+
 use syn_guard_common::abi::{Mode, State};
 use tracing::info;
 
 use super::{Services, mark_connections};
 use crate::controller::clock::now_ns;
 use crate::controller::guarded::Guarded;
-use crate::controller::{ControllerError, Detection, Options, mode_name};
+use crate::controller::reasons::Origins;
+use crate::controller::{ControllerError, Detection, Options};
 use crate::datapath::{DataPath, DataPathError};
 use crate::events::{EventKind, EventLog, Level};
 
@@ -86,11 +89,25 @@ impl Services {
         detection
     }
 
+    /// Where a service's limits and mode come from.
+    pub(super) fn origins(&self, port: u16) -> Origins {
+        Origins {
+            port,
+            detection: self.wanted.detection.clone(),
+            own: self.wanted.services.get(&port).cloned().unwrap_or_default(),
+            mode: self.mode_origin(port),
+            backlog: self
+                .backlogs
+                .get(&port)
+                .map_or(0, |backlog| backlog.backlog),
+        }
+    }
+
     /// Whether any service may send cookies.
     pub fn may_protect(&self) -> bool {
         self.guarded
             .values()
-            .any(|guarded| matches!(guarded.mode, Mode::Auto | Mode::Protect))
+            .any(|guarded| matches!(guarded.mode(), Mode::Auto | Mode::Protect))
     }
 
     /// Who said what a service may do: a key of the configuration, `run time`
@@ -114,70 +131,38 @@ impl Services {
         self.modes.get(&port).copied().unwrap_or_else(by_options)
     }
 
-    /// The mode of a service, and who said so.
-    fn mode_words(&self, port: u16, mode: Mode) -> String {
-        let name = mode_name(mode);
-        match self.mode_origin(port).as_str() {
-            "run time" => format!("mode {name}, asked by `syn-guard protect`"),
-            "detection.mode" => format!("mode {name} (mode, --mode)"),
-            origin => format!("mode {name} ({origin})"),
-        }
-    }
-
     /// Puts services into the state that the mode alone demands.
     pub(super) fn apply_modes(
         &mut self,
         datapath: &DataPath,
         log: &mut EventLog,
     ) -> Result<(), DataPathError> {
-        let (now, hold_ns) = (now_ns(), self.hold_ns());
-        let demanded: Vec<(u16, State, String)> = self
-            .guarded
-            .values()
-            .filter_map(|guarded| {
-                let state = demanded_state(guarded.mode, guarded.state)?;
-                Some((
-                    guarded.port,
-                    state,
-                    self.mode_words(guarded.port, guarded.mode),
-                ))
-            })
-            .collect();
+        let now = now_ns();
         // What the stack has must be known before the first cookie goes out:
         // all of it where SYNs passed unseen.
-        let begin = |were_off: bool| {
-            demanded
-                .iter()
-                .filter(|(port, to, _)| {
-                    let was_off =
-                        self.guarded.get(port).map(|guarded| guarded.state) == Some(State::Off);
-                    *to != State::Off
-                        && was_off == were_off
-                        && (was_off || *to == State::Protecting)
-                })
-                .map(|(port, ..)| *port)
-                .collect()
-        };
-        mark_connections(datapath, &begin(true), true);
-        mark_connections(datapath, &begin(false), false);
-        for (port, to, words) in demanded {
-            let Some(guarded) = self.guarded.get_mut(&port) else {
+        let (mut unseen, mut begun) = (HashSet::new(), HashSet::new());
+        for guarded in self.guarded.values() {
+            let mut policy = guarded.policy;
+            match policy.demand(guarded.mode(), now) {
+                Some(change) if change.from == State::Off => unseen.insert(guarded.port),
+                Some(change) if change.to == State::Protecting => begun.insert(guarded.port),
+                _ => false,
+            };
+        }
+        mark_connections(datapath, &unseen, true);
+        mark_connections(datapath, &begun, false);
+        for guarded in self.guarded.values_mut() {
+            let Some(change) = guarded.policy.demand(guarded.mode(), now) else {
                 continue;
             };
-            let from = guarded.state;
-            datapath.control.set_state(guarded.slot, to, now)?;
-            if to == State::Protecting {
-                guarded.protecting_because(words, now, now, hold_ns);
-            } else {
-                guarded.stopped(to, words, now);
-            }
             log.push(
                 EventKind::State,
                 Level::Info,
-                Some(port),
-                format!("{} -> {}: {}", from.name(), to.name(), guarded.reason),
+                Some(guarded.port),
+                guarded.change_words(&change),
                 &[],
             );
+            datapath.control.set_state(guarded.slot, change.to, now)?;
         }
         Ok(())
     }
@@ -186,50 +171,12 @@ impl Services {
     pub(super) fn log_added(&self, guarded: &Guarded) {
         info!(
             service = guarded.port,
-            limit = guarded.limits.on,
-            backlog = guarded.backlog,
+            limit = guarded.rules.limits.half_open.on,
+            backlog = guarded.origins.backlog,
             "guarded: protects at {}",
-            guarded.limit_words()
+            guarded
+                .origins
+                .half_open_limit(guarded.rules.limits.half_open.on)
         );
-    }
-}
-
-/// The state that a mode demands of a service; none where it has it, or may
-/// choose it.
-const fn demanded_state(mode: Mode, state: State) -> Option<State> {
-    match (mode, state) {
-        (Mode::Off, State::Observing | State::Protecting) => Some(State::Off),
-        (Mode::Observe, State::Off | State::Protecting) | (Mode::Auto, State::Off) => {
-            Some(State::Observing)
-        }
-        (Mode::Protect, State::Off | State::Observing) => Some(State::Protecting),
-        (Mode::Off, State::Off)
-        | (Mode::Observe, State::Observing)
-        | (Mode::Auto, State::Observing | State::Protecting)
-        | (Mode::Protect, State::Protecting) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mode_demands_a_state_or_leaves_it() {
-        let states = [State::Off, State::Observing, State::Protecting];
-        for (mode, expected) in [
-            (Mode::Off, [None, Some(State::Off), Some(State::Off)]),
-            (
-                Mode::Observe,
-                [Some(State::Observing), None, Some(State::Observing)],
-            ),
-            (Mode::Auto, [Some(State::Observing), None, None]),
-            (
-                Mode::Protect,
-                [Some(State::Protecting), Some(State::Protecting), None],
-            ),
-        ] {
-            assert_eq!(states.map(|state| demanded_state(mode, state)), expected);
-        }
     }
 }

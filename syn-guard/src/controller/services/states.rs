@@ -3,17 +3,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use syn_guard_common::abi::{Event, MAX_HALF_OPEN, Mode, State};
+use syn_guard_common::abi::{Event, MAX_HALF_OPEN, Mode, ServiceState, State};
 use syn_guard_common::flow::Flow;
+use syn_guard_common::policy::{Change, Counts, Kind, Sample, Sources, Verdict, Why};
 use tracing::{debug, warn};
 
-use super::{MARK_EVERY_NS, Services};
-use crate::controller::ControllerError;
+use super::{MARK_EVERY_NS, Said, Services};
 use crate::controller::clock::now_ns;
-use crate::controller::guarded::{Action, Guarded};
+use crate::controller::guarded::Guarded;
+use crate::controller::{ControllerError, reasons};
 use crate::datapath::DataPath;
 use crate::events::{EventKind, EventLog, Level};
-use crate::kernel::sock_diag::{TcpState, for_each_connection, half_open_by_port};
+use crate::kernel::sock_diag::{HalfOpenCount, TcpState, for_each_connection, half_open_by_port};
 
 impl Services {
     pub(super) fn ports_that(&self, are: impl Fn(&Guarded) -> bool) -> HashSet<u16> {
@@ -26,7 +27,6 @@ impl Services {
 
     /// The data path says that a service started to protect.
     pub fn protecting(&mut self, event: &Event, datapath: &DataPath, log: &mut EventLog) {
-        let hold_ns = self.hold_ns();
         let Some(guarded) = self
             .guarded
             .values_mut()
@@ -34,20 +34,10 @@ impl Services {
         else {
             return;
         };
-        if !guarded.protecting(event, now_ns(), hold_ns) {
+        let Some(change) = guarded.switched(event, now_ns()) else {
             return;
-        }
-        log.push(
-            EventKind::State,
-            Level::Warn,
-            Some(guarded.port),
-            format!("observing -> protecting: {}", guarded.reason),
-            &[
-                ("half_open", event.value as f64),
-                ("untracked", f64::from(event.untracked)),
-                ("limit", event.limit as f64),
-            ],
-        );
+        };
+        say(guarded, &change, log);
         self.mark_again(datapath);
     }
 
@@ -59,104 +49,58 @@ impl Services {
     /// Counts another second of every service and decides.
     pub fn second(
         &mut self,
-        datapath: &DataPath,
+        datapath: &mut DataPath,
         log: &mut EventLog,
     ) -> Result<(), ControllerError> {
-        let (hold_ns, life_ns) = (self.hold_ns(), self.life_ns);
         let now = now_ns();
-        let kernel = if self
-            .guarded
-            .values()
-            .any(|guarded| guarded.mode == Mode::Auto)
-        {
-            half_open_by_port(|port, age| {
-                self.guarded
-                    .get(&port)
-                    .is_some_and(|guarded| guarded.saw_begin(age, life_ns, now))
-            })
-            .unwrap_or_else(|error| {
-                warn!("the kernel's half-open connections are not counted: {error}");
-                HashMap::new()
-            })
-        } else {
-            HashMap::new()
-        };
+        let kernel = self.half_open_in_kernel(now);
+        let refused = self.refused.rate(now);
         for guarded in self.guarded.values_mut() {
-            let now = now_ns();
-            let in_kernel = kernel.get(&guarded.port).copied().unwrap_or(0);
             let state = datapath.maps.state(guarded.slot)?;
-            let protects = State::from_u32(state.state) == State::Protecting;
-            if protects && guarded.state != State::Protecting {
-                // The ring buffer was full, or this controller not yet there.
-                guarded.found_protecting(state.since_ns, now, hold_ns);
-                self.marked_at_ns = 0;
-                log.push(
-                    EventKind::State,
-                    Level::Warn,
-                    Some(guarded.port),
-                    format!("observing -> protecting: {}", guarded.reason),
-                    &[],
-                );
-            } else if let Some(reason) = guarded.kernel_demands(in_kernel) {
-                datapath
-                    .control
-                    .set_state(guarded.slot, State::Protecting, now)?;
-                guarded.protecting_because(reason, now, now, hold_ns);
-                self.marked_at_ns = 0;
-                log.push(
-                    EventKind::State,
-                    Level::Warn,
-                    Some(guarded.port),
-                    format!("observing -> protecting: {}", guarded.reason),
-                    &[
-                        ("half_open", in_kernel as f64),
-                        ("limit", guarded.limits.on as f64),
-                    ],
-                );
+            self.said.check(guarded.port, &state);
+            let in_kernel = kernel.get(&guarded.port).copied().unwrap_or_default();
+            let counts = Counts::from(&datapath.maps.counters(guarded.slot)?);
+            // Where no SYN came there is no sample either.
+            let sources = if guarded.has_more_syns(&counts) {
+                Sources::of(&datapath.maps.take_samples(guarded.slot)?)
+            } else {
+                Sources::default()
+            };
+            let sample = Sample {
+                now_ns: now_ns(),
+                state: State::from_u32(state.state),
+                since_ns: state.since_ns,
+                half_open: state.half_open,
+                in_kernel: in_kernel.all,
+                retransmitted: in_kernel.retransmitted,
+                refused,
+                counts,
+                sources,
+            };
+            let outcome = guarded.policy.second(&sample, &guarded.rules);
+            if let Some(change) = &outcome.change {
+                if change.to == State::Protecting {
+                    self.marked_at_ns = 0;
+                }
+                say(guarded, change, log);
             }
-            if protects && state.validating == 0 {
-                // Else every cookie that it sends would come back in vain.
-                datapath
-                    .control
-                    .set_state(guarded.slot, State::Protecting, state.since_ns)?;
+            say_flood(guarded, outcome.flood, log);
+            // Without validating every cookie that it sends would come back in
+            // vain.
+            let deaf = sample.state == State::Protecting && state.validating == 0;
+            if deaf {
                 warn!(
                     service = guarded.port,
                     "protected without validating cookies: it does again"
                 );
             }
-            // No write could right it that loses no count.
-            if state.half_open > u64::from(MAX_HALF_OPEN) {
-                if self.said.miscounted.insert(guarded.port) {
-                    warn!(
-                        service = guarded.port,
-                        half_open = state.half_open,
-                        "the count of half-open connections is wrong: restart syn-guard"
-                    );
-                }
-            } else {
-                self.said.miscounted.remove(&guarded.port);
+            if let Some(state) = outcome.tell.or(deaf.then(|| guarded.state())) {
+                datapath
+                    .control
+                    .set_state(guarded.slot, state, guarded.policy.since_ns())?;
             }
-            let half_open = state.half_open.max(in_kernel);
-            let counters = datapath.maps.counters(guarded.slot)?;
-            match guarded.second(half_open, &counters, life_ns, now) {
-                Action::None => {}
-                Action::Release => {
-                    datapath
-                        .control
-                        .set_state(guarded.slot, State::Observing, now)?;
-                    guarded.released(self.wanted.detection.hold.as_secs(), now);
-                    log.push(
-                        EventKind::State,
-                        Level::Info,
-                        Some(guarded.port),
-                        format!("protecting -> observing: {}", guarded.reason),
-                        &[
-                            ("pressure", guarded.pressure as f64),
-                            ("limit", guarded.limits.off as f64),
-                        ],
-                    );
-                }
-                Action::StopValidating => datapath.control.stop_validating(guarded.slot)?,
+            if outcome.stop_validating {
+                datapath.control.stop_validating(guarded.slot)?;
             }
         }
         if self.any_protecting() && now_ns().saturating_sub(self.marked_at_ns) > MARK_EVERY_NS {
@@ -165,11 +109,102 @@ impl Services {
         Ok(())
     }
 
+    /// The half-open connections of services that go by them.
+    fn half_open_in_kernel(&self, now_ns: u64) -> HashMap<u16, HalfOpenCount> {
+        let goes_by_them = |guarded: &Guarded| guarded.mode() != Mode::Off;
+        if !self.guarded.values().any(goes_by_them) {
+            return HashMap::new();
+        }
+        half_open_by_port(|port, age| {
+            self.guarded
+                .get(&port)
+                .is_some_and(|guarded| guarded.saw_begin(age, self.life_ns, now_ns))
+        })
+        .unwrap_or_else(|error| {
+            warn!("the kernel's half-open connections are not counted: {error}");
+            HashMap::new()
+        })
+    }
+
     /// Tells the data path again of what protecting services have.
     pub(super) fn mark_again(&mut self, datapath: &DataPath) {
         self.marked_at_ns = now_ns();
-        let ports = self.ports_that(|guarded| guarded.state == State::Protecting);
+        let ports = self.ports_that(|guarded| guarded.state() == State::Protecting);
         mark_connections(datapath, &ports, false);
+    }
+}
+
+/// Says that a service changed its state, and why.
+fn say(guarded: &Guarded, change: &Change, log: &mut EventLog) {
+    let level = match change.to {
+        State::Protecting => Level::Warn,
+        _ => Level::Info,
+    };
+    let numbers: &[(&str, f64)] = match &change.why {
+        Why::Reached(reason) => &[
+            (reasons::value_name(reason.trigger), reason.value as f64),
+            ("untracked", reason.untracked as f64),
+            ("limit", reason.limit as f64),
+        ],
+        Why::Calm {
+            pressure, limit, ..
+        } => &[("pressure", *pressure as f64), ("limit", *limit as f64)],
+        _ => &[],
+    };
+    log.push(
+        EventKind::State,
+        level,
+        Some(guarded.port),
+        guarded.change_words(change),
+        numbers,
+    );
+}
+
+/// Says which kind of flood a service is under, where that changed, and that it
+/// protects though it is under none.
+fn say_flood(guarded: &mut Guarded, changed: Option<Verdict>, log: &mut EventLog) {
+    let port = Some(guarded.port);
+    if let Some(verdict) = changed {
+        let level = match verdict.kind {
+            Kind::None => Level::Info,
+            _ => Level::Warn,
+        };
+        log.push(
+            EventKind::Flood,
+            level,
+            port,
+            format!("flood {}", reasons::verdict(&verdict)),
+            &reasons::numbers(&verdict.numbers),
+        );
+    }
+    if guarded.state() != State::Protecting {
+        guarded.crowd_said = false;
+    } else if guarded.policy.is_crowded() && !guarded.crowd_said {
+        guarded.crowd_said = true;
+        let numbers = guarded.policy.flood().numbers;
+        log.push(
+            EventKind::Flood,
+            Level::Info,
+            port,
+            reasons::crowd(&numbers),
+            &reasons::numbers(&numbers),
+        );
+    }
+}
+
+impl Said {
+    /// Says, once, that a service's count of half-open connections is broken. No
+    /// write could right it that loses no count.
+    fn check(&mut self, port: u16, state: &ServiceState) {
+        if state.half_open <= u64::from(MAX_HALF_OPEN) {
+            self.miscounted.remove(&port);
+        } else if self.miscounted.insert(port) {
+            warn!(
+                service = port,
+                half_open = state.half_open,
+                "the count of half-open connections is wrong: restart syn-guard"
+            );
+        }
     }
 }
 

@@ -59,12 +59,21 @@ fn timer(header: &InetResponseHeader) -> (Duration, u8) {
     }
 }
 
+/// Half-open connections of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HalfOpenCount {
+    /// All.
+    pub all: u64,
+    /// Those whose SYN-ACK was sent again at least once.
+    pub retransmitted: u64,
+}
+
 /// How many half-open connections each local port has that `counts` by port
 /// and age. Keeps nothing else: memory does not grow with their number.
 pub fn half_open_by_port(
     counts: impl Fn(u16, Duration) -> bool,
-) -> Result<HashMap<u16, u64>, SockDiagError> {
-    let mut by_port: HashMap<u16, u64> = HashMap::new();
+) -> Result<HashMap<u16, HalfOpenCount>, SockDiagError> {
+    let mut by_port: HashMap<u16, HalfOpenCount> = HashMap::new();
     each_socket(
         "half-open connections",
         StateFlags::SYN_RECV,
@@ -73,7 +82,9 @@ pub fn half_open_by_port(
             let (expires, retransmits) = timer(header);
             let port = header.socket_id.source_port;
             if counts(port, half_open_age(retransmits, expires)) {
-                *by_port.entry(port).or_default() += 1;
+                let count = by_port.entry(port).or_default();
+                count.all += 1;
+                count.retransmitted += u64::from(retransmits > 0);
             }
             Ok(())
         },

@@ -20,7 +20,7 @@ use super::netlink::{NetlinkError, dump};
 
 pub use age::half_open_age;
 pub use connection::{Connection, TcpState, for_each_connection};
-pub use half_open::{HalfOpen, half_open, half_open_by_port};
+pub use half_open::{HalfOpen, HalfOpenCount, half_open, half_open_by_port};
 pub use listener::{Listener, listeners};
 
 /// `NETLINK_SOCK_DIAG`.
