@@ -28,7 +28,7 @@ const CALM_EVERY: u64 = 4_000;
 const ENOUGH: usize = 10;
 
 /// What XDP decides with either engine.
-const REASONS: [Reason; 16] = [
+const REASONS: [Reason; 18] = [
     Reason::NotTcp,
     Reason::Unknown,
     Reason::NotGuarded,
@@ -45,6 +45,8 @@ const REASONS: [Reason; 16] = [
     Reason::BadChecksum,
     Reason::BadSource,
     Reason::OtherHost,
+    Reason::Allowed,
+    Reason::Denied,
 ];
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {

@@ -6,6 +6,7 @@ mod build;
 mod differential;
 mod generate;
 mod kinds;
+mod lists;
 mod packets;
 mod reference;
 mod regressions;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use syn_guard_common::abi::{Listener, State, listener_flags};
+use syn_guard_common::abi::{ListKind, Listener, State, listener_flags};
 use xtask::lab::{Lab, SERVER_IPV4, SERVER_IPV6, SERVER_MAC, honest_ipv4, honest_ipv6};
 
 use crate::reference::Entry;
@@ -85,6 +85,35 @@ pub const ROUTES: [(&str, u32, u32); 6] = [
     ("2001:db8:2003::", 48, 3),
 ];
 
+/// Listed prefixes. The longest says what holds.
+const LISTED: [(&str, ListKind); 6] = [
+    ("10.3.0.0/20", ListKind::Deny),
+    ("10.3.2.64/26", ListKind::Allow),
+    ("10.3.2.77/32", ListKind::Deny),
+    ("2001:db8:2003:4000::/50", ListKind::Deny),
+    ("2001:db8:2003:7::/64", ListKind::Deny),
+    ("2001:db8:2003:7:8000::/65", ListKind::Allow),
+];
+
+/// Prefixes whose time is over, and what holds for the same ones then.
+const ENDED: [(&str, ListKind, Option<ListKind>); 4] = [
+    ("10.3.2.128/25", ListKind::Allow, None),
+    ("10.3.2.192/26", ListKind::Allow, None),
+    ("10.3.4.0/24", ListKind::Deny, Some(ListKind::Allow)),
+    ("2001:db8:2000:7::/64", ListKind::Deny, None),
+];
+
+/// A listed client of either family.
+pub fn listed(ipv6: bool, list: ListKind) -> IpAddr {
+    let text = match (ipv6, list) {
+        (false, ListKind::Allow) => "10.3.2.65",
+        (false, ListKind::Deny) => "10.3.2.1",
+        (true, ListKind::Allow) => "2001:db8:2003:7:8000::1",
+        (true, ListKind::Deny) => "2001:db8:2003:7::1",
+    };
+    text.parse().unwrap()
+}
+
 /// The lab's server address of a family.
 pub fn server(ipv6: bool) -> IpAddr {
     if ipv6 {
@@ -101,6 +130,12 @@ pub fn set_up(rig: &mut Rig, lab: &Lab, seed: u64) {
     rig.set_keys([0; 4].map(|_| (random.random(), random.random())));
     for (network, bits, class) in ROUTES {
         rig.add_route(network.parse().unwrap(), bits, class);
+    }
+    for (prefix, list) in LISTED {
+        rig.list(prefix, list);
+    }
+    for (prefix, list, afterwards) in ENDED {
+        rig.list_ended(prefix, list, afterwards);
     }
     for port in SERVICES {
         let (state, limit) = match port {

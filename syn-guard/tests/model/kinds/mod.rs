@@ -1,6 +1,7 @@
 //! Frames for every row of `docs/packets.md`: one or more for each kind.
 
 mod dropped;
+mod listed;
 mod syns;
 
 use std::net::{IpAddr, SocketAddr};
@@ -74,6 +75,7 @@ pub fn kinds() -> Vec<Kind> {
     kinds.extend(syns::answered());
     kinds.extend(syns::passed());
     kinds.extend(dropped::kinds());
+    kinds.extend(listed::kinds());
     kinds
 }
 

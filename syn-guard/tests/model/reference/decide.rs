@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use syn_guard_common::abi::{Reason, State, listener_flags};
+use syn_guard_common::abi::{ListKind, Reason, State, listener_flags};
 
 use super::options;
 use super::parse::{Frame, Located, Tcp, locate, tcp};
@@ -66,6 +66,17 @@ impl World {
             return Reason::NotGuarded.into();
         }
         self.count(tcp.destination, |counts| counts.syns += 1);
+        match self.list_of(located.source) {
+            Some(ListKind::Allow) => {
+                self.count(tcp.destination, |counts| counts.allowed += 1);
+                return Reason::Allowed.into();
+            }
+            Some(ListKind::Deny) => {
+                self.count(tcp.destination, |counts| counts.denied += 1);
+                return Reason::Denied.into();
+            }
+            None => {}
+        }
         let Some(entry) = self.entry(located.destination, tcp.destination, located.source) else {
             return Reason::NoListener.into();
         };
@@ -142,8 +153,9 @@ impl World {
         services.any(|service| service.state == State::Protecting)
     }
 
-    /// Only a SYN to a service that protects may not come in pieces.
-    fn first_fragment(&self, frame: &Frame, located: &Located) -> Reason {
+    /// Only a SYN to a service that protects, or from a denied prefix, may not
+    /// come in pieces.
+    fn first_fragment(&mut self, frame: &Frame, located: &Located) -> Reason {
         let byte = |index: usize| frame.readable().get(located.tcp_at + index).copied();
         let (Some(high), Some(low)) = (byte(2), byte(3)) else {
             return Reason::Fragment;
@@ -160,10 +172,21 @@ impl World {
             // but that is not the sender's doing.
             byte(13).is_some_and(|flags| flags & 0b1_0111 == 0b0_0010)
         };
-        let protects = self
-            .services
-            .get(&port)
-            .is_some_and(|service| service.state == State::Protecting);
+        let Some(state) = self.services.get(&port).map(|service| service.state) else {
+            return Reason::Fragment;
+        };
+        let mapped = is_mapped(located.source) || is_mapped(located.destination);
+        if syn && state != State::Off && !mapped {
+            match self.list_of(located.source) {
+                Some(ListKind::Allow) => return Reason::Fragment,
+                Some(ListKind::Deny) => {
+                    self.count(port, |counts| counts.denied += 1);
+                    return Reason::Denied;
+                }
+                None => {}
+            }
+        }
+        let protects = state == State::Protecting;
         let own = self.listeners.contains_key(&(located.destination, port, 0));
         // From a mapped address the stack takes nothing.
         if protects && own && syn && !is_mapped(located.source) {

@@ -6,9 +6,11 @@ mod cookie;
 mod decide;
 mod options;
 mod parse;
+mod prefixes;
 mod reply;
 mod terms;
 mod world;
 
 pub use parse::Frame;
+pub use prefixes::Prefix;
 pub use world::{Counts, Engine, Entry, Flow, Service, World};

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use syn_guard_common::abi::{Listener, State};
 
+use super::prefixes::Prefix;
+
 /// A connection's four-tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
@@ -36,6 +38,8 @@ pub struct Counts {
     pub reset: u64,
     pub cookies_sent: u64,
     pub protections: u64,
+    pub allowed: u64,
+    pub denied: u64,
 }
 
 /// A listener's entry.
@@ -79,6 +83,8 @@ pub struct World {
     pub listeners: HashMap<(IpAddr, u16, u32), Entry>,
     /// Network, bits and route class.
     pub routes: Vec<(IpAddr, u32, u32)>,
+    /// Those who always pass and those who never do.
+    pub prefixes: Vec<Prefix>,
     pub own_macs: HashSet<[u8; 6]>,
     /// The cookies' keys.
     pub keys: [(u64, u64); 4],
@@ -97,6 +103,7 @@ impl World {
             services: BTreeMap::new(),
             listeners: HashMap::new(),
             routes: Vec::new(),
+            prefixes: Vec::new(),
             own_macs: HashSet::new(),
             keys: [(0, 0); 4],
             connections: HashSet::new(),
@@ -137,7 +144,7 @@ impl World {
 }
 
 /// Whether an address is in a network.
-fn within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
+pub fn within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) => {
             let differs = address.to_bits() ^ network.to_bits();

@@ -115,6 +115,8 @@ impl Rig {
                     reset: counters.reset,
                     cookies_sent: counters.cookies_sent,
                     protections: counters.protections,
+                    allowed: counters.allowed,
+                    denied: counters.denied,
                 };
                 (*port, (counted, service.counts))
             })

@@ -2,6 +2,7 @@
 
 mod compare;
 mod outcome;
+mod prefixes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
@@ -19,6 +20,7 @@ use xtask::lab::Lab;
 
 use self::compare::now_ns;
 pub use self::outcome::Disagreement;
+pub use self::prefixes::entry;
 use crate::reference::{Counts, Engine, Entry, Flow, Service, World};
 
 /// A half-open connection outlives the test.
