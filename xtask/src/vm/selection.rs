@@ -83,6 +83,14 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "open_connections", Nothing),
     file(
         "syn-guard",
+        "prefixes",
+        Some(&[(
+            "a_hundred_thousand_prefixes_load_in_less_than_a_second",
+            FAST,
+        )]),
+    ),
+    file(
+        "syn-guard",
         "programs",
         All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
     ),

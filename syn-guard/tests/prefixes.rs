@@ -1,0 +1,322 @@
+//! Allowed and denied prefixes, with real packets of both families. Needs root;
+//! without it the tests say so and pass, except where `CI=true`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::{page, settle, spoofed, wait_until};
+use ipnet::IpNet;
+use nix::time::{ClockId, clock_gettime};
+use syn_guard::datapath::{
+    DataPath, EngineChoice, Features, LoadOptions, LogLevel, Maps, PinDirectory, XdpModeChoice,
+};
+use syn_guard::prefixes::{Lists, Origin, Part, read};
+use syn_guard_common::abi::ListKind;
+use xtask::lab::{
+    Flood, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_INTERFACE, TcpOptions, patience,
+};
+
+/// Long enough for an answer that comes at all.
+const ANSWER: Duration = Duration::from_secs(1);
+/// A file is looked at every second.
+const REREAD: Duration = Duration::from_secs(3);
+
+/// A lab with a file of denied and one of allowed prefixes.
+struct Listed {
+    lab: Lab,
+    nginx: Nginx,
+}
+
+impl Listed {
+    fn new(lab: Lab) -> Self {
+        let nginx = Nginx::start(&lab).unwrap();
+        Self { lab, nginx }
+    }
+
+    fn file(&self, list: &str) -> PathBuf {
+        self.lab.path(list)
+    }
+
+    fn write(&self, list: &str, text: &str) {
+        fs::write(self.file(list), text).unwrap();
+    }
+
+    fn start(&self, flags: &[&str], deny: &[&str]) -> Guard {
+        let config = self.lab.path("lists.toml");
+        let mut text = format!("[lists]\ndeny = {deny:?}\n");
+        for list in ["allow", "deny"] {
+            if self.file(list).exists() {
+                text += &format!("{list}_files = [{:?}]\n", self.file(list));
+            }
+        }
+        fs::write(&config, text).unwrap();
+        let arguments = [&["--config", config.to_str().unwrap()], flags].concat();
+        Guard::start(&self.lab, &arguments).unwrap()
+    }
+
+    fn service(&self, ipv6: bool) -> SocketAddr {
+        if ipv6 {
+            self.nginx.ipv6()
+        } else {
+            self.nginx.ipv4()
+        }
+    }
+
+    /// Whether a SYN from there is answered.
+    fn answers(&self, hand_made: &mut HandMade, source: IpAddr, port: u16) -> bool {
+        let service = self.service(source.is_ipv6());
+        let source = (source, port).into();
+        let mut flow = hand_made.syn(source, service, TcpOptions::FULL).unwrap();
+        hand_made.syn_ack(&mut flow, ANSWER).unwrap()
+    }
+}
+
+fn count(guard: &Guard, lab: &Lab, name: &str) -> u64 {
+    let service = guard.service(lab, 80).unwrap();
+    service["counters"][name].as_u64().unwrap()
+}
+
+fn listed(guard: &Guard, lab: &Lab, list: &str) -> u64 {
+    guard.status(lab).unwrap()["prefixes"][list]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn a_denied_source_gets_no_answer_and_its_connections_go_on() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    listed_lab.write("deny", "# nobody yet\n");
+    listed_lab.write("allow", "");
+    for (mode, port) in [("observe", 10_000), ("protect", 20_000)] {
+        listed_lab.write("deny", "");
+        let guard = listed_lab.start(&["--mode", mode], &[]);
+        let mut hand_made = HandMade::new(lab).unwrap();
+        let mut open = Vec::new();
+        for ipv6 in [false, true] {
+            let source = (spoofed(ipv6, 1), port).into();
+            let service = listed_lab.service(ipv6);
+            let flow = hand_made.connect(source, service, TcpOptions::FULL, ANSWER);
+            open.push(flow.unwrap().unwrap());
+        }
+        settle(&mut hand_made);
+
+        listed_lab.write("deny", "10.7.0.0/16 # all of them\n2001:db8:2000::/36\n");
+        listed_lab.write("allow", "10.7.0.2\n\n2001:db8:2000:2::/64\n");
+        wait_until("the files are read", REREAD, || {
+            listed(&guard, lab, "deny") == 2 && listed(&guard, lab, "allow") == 2
+        });
+        let (denied, allowed) = (count(&guard, lab, "denied"), count(&guard, lab, "allowed"));
+        for ipv6 in [false, true] {
+            let mut answers =
+                |index| listed_lab.answers(&mut hand_made, spoofed(ipv6, index), port + 1);
+            assert!(!answers(1), "{mode}, IPv6 {ipv6}");
+            // The longest prefix decides.
+            assert!(answers(2), "{mode}, IPv6 {ipv6}");
+        }
+        assert_eq!(count(&guard, lab, "denied") - denied, 2, "{mode}");
+        assert_eq!(count(&guard, lab, "allowed") - allowed, 2, "{mode}");
+        assert_eq!(common::verdict(&guard, lab, "denied"), 2, "{mode}");
+        for mut flow in open {
+            assert!(page(&mut hand_made, &mut flow).is_some(), "{mode} {flow:?}");
+        }
+        let metrics = guard.metrics(lab).unwrap();
+        assert!(metrics.contains("syn_guard_prefixes{list=\"deny\"} 2"));
+        assert!(metrics.contains("syn_guard_syns_denied_total{service=\"80\"} 2"));
+
+        // Nobody is denied any more: at once, not after the next start.
+        listed_lab.write("deny", "");
+        wait_until("the file is read again", REREAD, || {
+            listed(&guard, lab, "deny") == 0
+        });
+        for ipv6 in [false, true] {
+            let source = spoofed(ipv6, 1);
+            assert!(listed_lab.answers(&mut hand_made, source, port + 2));
+        }
+        listed_lab.write("allow", "");
+        assert!(guard.stop_at_once().unwrap().success());
+    }
+}
+
+#[test]
+fn an_allowed_source_gets_no_cookie_and_is_not_dropped_under_a_flood() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    // The lab's honest clients.
+    listed_lab.write("allow", "198.19.0.0/16\n2001:db8:1000::/36\n");
+    let guard = listed_lab.start(&["--mode", "auto"], &[]);
+    for ipv6 in [false, true] {
+        let target = listed_lab.service(ipv6);
+        let before = (
+            count(&guard, lab, "allowed"),
+            count(&guard, lab, "cookies_validated"),
+        );
+        let flood = Flood::new(target)
+            .rate(50_000)
+            .duration(Duration::from_secs(20))
+            .start(lab)
+            .unwrap();
+        wait_until("it protects", Duration::from_secs(5), || {
+            guard.service(lab, 80).unwrap()["state"] == "protecting"
+        });
+        let clients = HonestClients {
+            rate: 50,
+            duration: Duration::from_secs(2),
+            ..HonestClients::new(target)
+        };
+        let report = clients.run(lab).unwrap();
+        flood.stop().unwrap();
+        let service = guard.service(lab, 80).unwrap();
+        assert!(report.share() >= 0.99, "{report:?} {service}");
+        let tried = u64::try_from(report.tried).unwrap();
+        let allowed = count(&guard, lab, "allowed") - before.0;
+        // A full ring may lose a SYN, which is then sent again.
+        assert!((tried..=tried + tried / 5).contains(&allowed), "{service}");
+        assert_eq!(
+            count(&guard, lab, "cookies_validated"),
+            before.1,
+            "{service}"
+        );
+        assert!(count(&guard, lab, "cookies_sent") > 50_000, "{service}");
+    }
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_file_that_is_broken_or_gone_leaves_what_it_said_in_force_and_says_so_once() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    let file = listed_lab.file("deny").display().to_string();
+
+    // At the start nothing was said before.
+    listed_lab.write("deny", "10.7.0.0/16\n10.8.0.1/16\n");
+    let wrong = format!("{file}:2: 10.8.0.1/16 has host bits set: did you mean 10.8.0.0/16?");
+    let config = lab.path("broken.toml");
+    fs::write(&config, format!("[lists]\ndeny_files = [{file:?}]\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let arguments = ["run", "--iface", SERVER_INTERFACE, "--config", config];
+    let refused = lab.syn_guard_output(&arguments).unwrap_err().to_string();
+    assert!(refused.contains(&wrong), "{refused}");
+    assert!(refused.contains("exit status: 1"), "{refused}");
+
+    listed_lab.write("deny", "10.7.0.0/16\n2001:db8:2000::/36\n");
+    let mut guard = listed_lab.start(&["--mode", "observe"], &[]);
+    let mut hand_made = HandMade::new(lab).unwrap();
+    let mut port = 10_000;
+    let mut denied = |guard: &Guard| {
+        assert_eq!(listed(guard, lab, "deny"), 2);
+        port += 1;
+        let answers = |ipv6| listed_lab.answers(&mut hand_made, spoofed(ipv6, 1), port);
+        assert_eq!([false, true].map(answers), [false, false]);
+    };
+    denied(&guard);
+    listed_lab.write("deny", "10.7.0.0/16\n10.8.0.1/16\n");
+    guard.child().wait_for_line(&wrong, REREAD).unwrap();
+    denied(&guard);
+    fs::remove_file(listed_lab.file("deny")).unwrap();
+    let gone = format!("{file}: No such file or directory");
+    guard.child().wait_for_line(&gone, REREAD).unwrap();
+    denied(&guard);
+    std::thread::sleep(REREAD);
+    let log = guard.log().unwrap();
+    for said in [&wrong, &gone] {
+        assert_eq!(log.matches(said.as_str()).count(), 1, "{log}");
+    }
+    listed_lab.write("deny", "10.9.0.0/16\n");
+    wait_until("it is right again", REREAD, || {
+        listed(&guard, lab, "deny") == 1
+    });
+    let source = spoofed(false, 1);
+    assert!(listed_lab.answers(&mut hand_made, source, 20_000));
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+/// Seconds that this thread ran, in user space and in the kernel.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    Duration::from(time).as_secs_f64()
+}
+
+#[test]
+fn a_hundred_thousand_prefixes_load_in_less_than_a_second() {
+    if let Err(error) = Features::probe(EngineChoice::Auto) {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let pins = PinDirectory::new(lab.bpf_dir().join("prefixes"));
+    let options = LoadOptions {
+        log: LogLevel::Off,
+        engine: EngineChoice::Auto,
+        xdp_mode: XdpModeChoice::Auto,
+    };
+    let mut datapath = DataPath::load(pins, &options).unwrap();
+    let empty = Maps::memory();
+    // Spread over the addresses as real lists are, from single ones to /16s.
+    let text: String = (0..100_000_u32)
+        .map(|index| {
+            let address = Ipv4Addr::from_bits(index.wrapping_mul(2_654_435_761));
+            let bits = [32, 24, 22, 20][index as usize % 4];
+            let prefix = IpNet::new(address.into(), bits).unwrap().trunc();
+            format!("{prefix}\n")
+        })
+        .collect();
+    let file = lab.path("many");
+    fs::write(&file, text).unwrap();
+
+    let (begun, ran) = (Instant::now(), processor_seconds());
+    let (_, lines) = read(&file).unwrap();
+    let mut lists = Lists::default();
+    let said = lists.set_parts(&[Part {
+        list: ListKind::Deny,
+        origin: &Origin::File(file),
+        prefixes: &lines,
+    }]);
+    assert!(said.is_empty(), "{said:?}");
+    let prepared = begun.elapsed();
+    let entries = lists.entries();
+    let changed = datapath.maps.prefixes.replace(&entries).unwrap();
+    let (took, ran) = (begun.elapsed(), processor_seconds() - ran);
+    let held = Maps::memory() - empty;
+    println!(
+        "{} prefixes: read and merged in {prepared:.3?}, loaded after {took:.3?}, {ran:.3} s of a processor; {held} bytes",
+        changed.added
+    );
+    assert!(changed.added > 95_000, "{changed:?}");
+    assert!(ran < f64::from(patience()), "{ran}");
+    assert!(held < 16 << 20, "{held}");
+
+    // What did not change costs nothing, and one that did little.
+    let begun = Instant::now();
+    let again = datapath.maps.prefixes.replace(&entries).unwrap();
+    println!("the same again: {:.3?}", begun.elapsed());
+    assert_eq!(again, syn_guard::datapath::Changed::default());
+    let begun = Instant::now();
+    let one: IpNet = "192.0.2.1/32".parse().unwrap();
+    datapath.maps.prefixes.change(one, None).unwrap();
+    println!("one more: {:.3?}", begun.elapsed());
+    // All are taken out again.
+    let begun = Instant::now();
+    let none = datapath.maps.prefixes.replace(&HashMap::new()).unwrap();
+    println!("none any more: {:.3?}", begun.elapsed());
+    assert_eq!(none.removed, changed.added);
+    assert_eq!(datapath.maps.prefixes.held().len(), 0);
+    drop(datapath);
+}
