@@ -10,7 +10,7 @@ use crate::prefixes::parse;
 /// Allowed and denied prefixes.
 pub const TABLE: Table = Table {
     name: "lists",
-    doc: "Allowed and denied prefixes of addresses. The longest that fits an address decides.",
+    doc: "Allowed and denied prefixes of addresses. The longest that fits an address decides; what is on both lists is allowed.",
     keys: &[
         Key {
             table: "lists",
