@@ -3,7 +3,9 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use syn_guard_common::abi::Mode;
+use syn_guard_common::abi::{ListKind, Mode};
+
+use crate::prefixes::PrefixReport;
 
 /// `POST /v1/services/{port}/mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,57 @@ impl SetKey {
                 self.key, self.value
             )
         })
+    }
+}
+
+/// `POST /v1/prefixes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddPrefix {
+    /// Which list.
+    pub list: ListName,
+    /// As `192.0.2.0/24`, `2001:db8::/32` or an address.
+    pub prefix: String,
+    /// How long; none: until it is taken off.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+/// `DELETE /v1/prefixes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovePrefix {
+    /// Which list.
+    pub list: ListName,
+    /// As it was put on.
+    pub prefix: String,
+}
+
+/// What is said of a prefix that was taken off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// What the configuration or a file says of it, which holds again.
+    pub left: Option<PrefixReport>,
+}
+
+/// A list of prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListName {
+    /// Their SYNs pass always.
+    Allow,
+    /// Their SYNs are dropped.
+    Deny,
+}
+
+impl ListName {
+    /// The list.
+    #[must_use]
+    pub const fn kind(self) -> ListKind {
+        match self {
+            Self::Allow => ListKind::Allow,
+            Self::Deny => ListKind::Deny,
+        }
     }
 }
 

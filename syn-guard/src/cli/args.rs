@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::events::EventsArgs;
 use super::flags;
+use super::prefixes::ListVerb;
 use super::protect::ProtectArgs;
 use super::set::SetArgs;
 use crate::config::schema::KeyPath;
@@ -38,6 +39,12 @@ pub(super) enum Verb {
     Events(EventsArgs),
     /// Have a service protect always, never or during an attack
     Protect(ProtectArgs),
+    /// Let the SYNs of prefixes pass always
+    #[command(subcommand)]
+    Allow(ListVerb),
+    /// Drop the SYNs of prefixes
+    #[command(subcommand)]
+    Deny(ListVerb),
     /// Set a key of the running guard's configuration until the next reload
     Set(SetArgs),
     /// Have the running guard read its configuration again

@@ -9,6 +9,7 @@ mod flags;
 mod instance;
 mod list;
 mod output;
+mod prefixes;
 mod protect;
 mod run;
 mod set;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use crate::control::ListName;
 use crate::datapath::one_line;
 use args::{Cli, Verb};
 
@@ -41,6 +43,8 @@ pub fn main() -> ExitCode {
         Verb::Events(args) => events::run(args, &cli.paths),
         Verb::Protect(args) => protect::run(&args, &cli.paths),
         Verb::Set(args) => set::set(&args, &cli.paths),
+        Verb::Allow(verb) => prefixes::run(ListName::Allow, &verb, &cli.paths),
+        Verb::Deny(verb) => prefixes::run(ListName::Deny, &verb, &cli.paths),
         Verb::Reload => set::reload(&cli.paths),
         Verb::Tune(args) => crate::tune::run(&args, &cli.paths.state_dir),
         Verb::Config(verb) => config::run(&verb, &cli.paths),

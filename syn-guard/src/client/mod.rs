@@ -11,8 +11,9 @@ use std::time::Duration;
 use hyper::Method;
 
 use crate::config::{Applied, ConfigReport};
-use crate::control::{ProtectMode, SetKey, SetMode};
+use crate::control::{AddPrefix, ListName, ProtectMode, RemovePrefix, Removed, SetKey, SetMode};
 use crate::events::{EventPage, Position};
+use crate::prefixes::PrefixReport;
 use crate::report::{ModeReport, Report, SourceReport};
 use exchange::Question;
 
@@ -106,6 +107,61 @@ pub async fn set(socket: &Path, key: &str, value: &str) -> Result<Applied, Clien
 pub async fn reload(socket: &Path) -> Result<Applied, ClientError> {
     Question::get("/v1/reload")
         .method(Method::POST)
+        .ask(socket)
+        .await
+}
+
+/// What is on a list.
+///
+/// # Errors
+///
+/// When no guard answers in time, or not with prefixes.
+pub async fn prefixes(socket: &Path, list: ListName) -> Result<Vec<PrefixReport>, ClientError> {
+    Question::get("/v1/prefixes")
+        .query(format!("list={}", list.kind().name()))
+        .ask(socket)
+        .await
+}
+
+/// Puts a prefix on a list, until it is taken off or for `lasting`, whole
+/// seconds.
+///
+/// # Errors
+///
+/// When no guard answers in time, or it is no prefix.
+pub async fn add_prefix(
+    socket: &Path,
+    list: ListName,
+    prefix: &str,
+    lasting: Option<Duration>,
+) -> Result<PrefixReport, ClientError> {
+    let add = AddPrefix {
+        list,
+        prefix: prefix.to_owned(),
+        seconds: lasting.map(|lasting| lasting.as_secs()),
+    };
+    Question::get("/v1/prefixes")
+        .body(Method::POST, &add)?
+        .ask(socket)
+        .await
+}
+
+/// Takes a prefix off a list that was put on at run time.
+///
+/// # Errors
+///
+/// When no guard answers in time, or it was not.
+pub async fn remove_prefix(
+    socket: &Path,
+    list: ListName,
+    prefix: &str,
+) -> Result<Removed, ClientError> {
+    let remove = RemovePrefix {
+        list,
+        prefix: prefix.to_owned(),
+    };
+    Question::get("/v1/prefixes")
+        .body(Method::DELETE, &remove)?
         .ask(socket)
         .await
 }

@@ -1,12 +1,15 @@
 //! Asking the controller from other tasks.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::ModeError;
 use crate::config::{Applied, ConfigError, ConfigReport};
 use crate::events::{Followed, Position};
+use crate::prefixes::{ListError, PrefixReport};
 use crate::report::{ModeReport, Report, SourceReport};
-use syn_guard_common::abi::Mode;
+use syn_guard_common::abi::{ListKind, Mode};
 
 /// Requests that may wait at a time; more wait in their senders.
 const QUEUE: usize = 16;
@@ -37,6 +40,28 @@ pub enum Request {
         value: String,
         /// For what became of it.
         reply: Reply<Result<Applied, ConfigError>>,
+    },
+    /// The prefixes on a list; none: on both.
+    Prefixes(Option<ListKind>, Reply<Vec<PrefixReport>>),
+    /// Put a prefix on a list.
+    AddPrefix {
+        /// Which list.
+        list: ListKind,
+        /// As somebody wrote it.
+        prefix: String,
+        /// How long; none: until it is taken off.
+        lasting: Option<Duration>,
+        /// For what became of it.
+        reply: Reply<Result<PrefixReport, ListError>>,
+    },
+    /// Take a prefix off a list.
+    RemovePrefix {
+        /// Which list.
+        list: ListKind,
+        /// As somebody wrote it.
+        prefix: String,
+        /// For what holds of it still.
+        reply: Reply<Result<Option<PrefixReport>, ListError>>,
     },
     /// What a service may do from now on.
     SetMode {
@@ -101,6 +126,41 @@ impl ControllerHandle {
     /// Sets a key until the next reload.
     pub async fn set(&self, key: String, value: String) -> Option<Result<Applied, ConfigError>> {
         self.ask(|reply| Request::Set { key, value, reply }).await
+    }
+
+    /// The prefixes on a list; none: on both.
+    pub async fn prefixes(&self, list: Option<ListKind>) -> Option<Vec<PrefixReport>> {
+        self.ask(|reply| Request::Prefixes(list, reply)).await
+    }
+
+    /// Puts a prefix on a list, until it is taken off or for `lasting`.
+    pub async fn add_prefix(
+        &self,
+        list: ListKind,
+        prefix: String,
+        lasting: Option<Duration>,
+    ) -> Option<Result<PrefixReport, ListError>> {
+        self.ask(|reply| Request::AddPrefix {
+            list,
+            prefix,
+            lasting,
+            reply,
+        })
+        .await
+    }
+
+    /// Takes a prefix off a list; what holds of it still.
+    pub async fn remove_prefix(
+        &self,
+        list: ListKind,
+        prefix: String,
+    ) -> Option<Result<Option<PrefixReport>, ListError>> {
+        self.ask(|reply| Request::RemovePrefix {
+            list,
+            prefix,
+            reply,
+        })
+        .await
     }
 
     /// Says what a service may do from now on; none: what the configuration

@@ -1,6 +1,6 @@
 //! What other tasks ask for, one at a time: nothing here waits.
 
-use syn_guard_common::abi::Mode;
+use syn_guard_common::abi::{ListKind, Mode};
 
 use super::{Controller, ControllerError, ModeError, Request, keep_syncookies, mode_name};
 use crate::events::{EventKind, Level};
@@ -17,6 +17,23 @@ impl Controller {
             Request::Config(reply) => drop(reply.send(self.config_report())),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::Set { key, value, reply } => drop(reply.send(self.set(&key, &value))),
+            Request::Prefixes(list, reply) => {
+                let lists = ListKind::ALL.into_iter();
+                let wanted = lists.filter(|each| list.is_none_or(|list| list == *each));
+                let prefixes = wanted.flat_map(|list| self.prefixes(list)).collect();
+                drop(reply.send(prefixes));
+            }
+            Request::AddPrefix {
+                list,
+                prefix,
+                lasting,
+                reply,
+            } => drop(reply.send(self.add_prefix(list, &prefix, lasting))),
+            Request::RemovePrefix {
+                list,
+                prefix,
+                reply,
+            } => drop(reply.send(self.remove_prefix(list, &prefix))),
             Request::SetMode { port, mode, reply } => {
                 drop(reply.send(self.set_mode(port, mode)));
             }

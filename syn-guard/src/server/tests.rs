@@ -20,6 +20,7 @@ use crate::{
     config::ConfigSource,
     controller::{ControllerHandle, ModeError, Request, requests},
     events::{EventKind, EventLog, Level},
+    prefixes::PrefixReport,
     report::{ModeReport, SourceReport},
     status::tests::sample,
 };
@@ -33,6 +34,15 @@ fn source() -> SourceReport {
         completed: 3,
         reset: 4,
         expired: 5,
+    }
+}
+
+fn denied() -> PrefixReport {
+    PrefixReport {
+        list: "deny".to_owned(),
+        prefix: "192.0.2.0/24".to_owned(),
+        origin: "config".to_owned(),
+        ends_in_seconds: None,
     }
 }
 
@@ -52,6 +62,12 @@ pub(super) fn controller() -> ControllerHandle {
                 Request::Config(to) => drop(to.send(config.report())),
                 Request::Reload(to) => drop(to.send(config.reload())),
                 Request::Set { key, value, reply } => drop(reply.send(config.set(&key, &value))),
+                Request::Prefixes(_, reply) => drop(reply.send(vec![denied()])),
+                Request::AddPrefix { prefix, reply, .. } => {
+                    let parsed = crate::prefixes::parse(&prefix);
+                    drop(reply.send(parsed.map(|_| denied()).map_err(Into::into)));
+                }
+                Request::RemovePrefix { reply, .. } => drop(reply.send(Ok(Some(denied())))),
                 Request::SetMode {
                     port: 80, reply, ..
                 } => {

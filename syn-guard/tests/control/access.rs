@@ -9,13 +9,16 @@ use super::{fails, one_line};
 use crate::common::for_all::ForAll;
 
 /// A call of each verb that asks the guard.
-const ASKS: [&[&str]; 6] = [
+const ASKS: [&[&str]; 9] = [
     &["status"],
     &["events"],
     &["events", "--follow", "--json"],
     &["protect", "80", "on"],
     &["set", "detection.hold", "30"],
     &["reload"],
+    &["deny", "add", "192.0.2.1", "--for", "10m"],
+    &["deny", "del", "192.0.2.1"],
+    &["allow", "list", "--json"],
 ];
 
 #[test]

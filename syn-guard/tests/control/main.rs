@@ -10,6 +10,7 @@ mod access;
 mod document;
 mod events;
 mod modes;
+mod prefixes;
 mod settings;
 
 use std::process::Output;

@@ -72,7 +72,7 @@ fn a_service_protects_always_never_or_by_itself_as_asked() {
         state(&guard, &lab) == "protecting"
     });
     let reason = text(&guard.service(&lab, 80).unwrap(), "reason");
-    assert!(reason.contains("limit of 255"), "{reason}");
+    assert!(reason.contains(" reached the limit of "), "{reason}");
     flood.stop().unwrap();
     assert!(protect("default").starts_with("service 80: mode auto -> auto, "));
     let service = guard.service(&lab, 80).unwrap();

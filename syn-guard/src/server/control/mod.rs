@@ -3,6 +3,7 @@
 mod body;
 mod config;
 mod events;
+mod prefixes;
 mod refusal;
 mod services;
 
@@ -53,6 +54,12 @@ fn router(controller: ControllerHandle) -> Router {
         .route("/v1/events", get(events::get))
         .route("/v1/services/{port}/mode", post(services::set_mode))
         .route("/v1/config", get(config::get).post(config::set))
+        .route(
+            "/v1/prefixes",
+            get(prefixes::get)
+                .post(prefixes::add)
+                .delete(prefixes::remove),
+        )
         .route("/v1/reload", post(config::reload))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

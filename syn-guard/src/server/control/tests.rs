@@ -121,6 +121,18 @@ async fn what_is_wrong_with_a_request_is_one_line_of_json() {
             "the body is longer than 65536 bytes",
         ),
         (
+            "POST /v1/prefixes",
+            "{\"list\": \"deny\", \"prefix\": \"192.0.2.1/24\"}",
+            400,
+            "192.0.2.1/24 has host bits set: did you mean 192.0.2.0/24?",
+        ),
+        (
+            "GET /v1/prefixes?list=grey",
+            "",
+            400,
+            "unknown parameter \"list=grey\": there are list=allow and list=deny",
+        ),
+        (
             "GET /v1/events?wait=60",
             "",
             400,
@@ -231,11 +243,11 @@ async fn followers_have_a_bound_and_leave_room_for_others() {
 #[test]
 fn the_document_has_every_route() {
     let document = include_str!("../../../../docs/control.md");
-    let routes = include_str!("mod.rs").split(".route(\"").skip(1);
+    let routes = include_str!("mod.rs").split("\"/v1/").skip(1);
     let paths: Vec<_> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(paths.len() >= 6, "{paths:?}");
     for path in paths {
-        let path = path.replace("{port}", "PORT");
+        let path = format!("/v1/{}", path.replace("{port}", "PORT"));
         let titles = document.lines().filter(|line| line.starts_with("## "));
         let found = titles.filter(|line| line.ends_with(&format!(" {path}")));
         assert!(found.count() > 0, "{path}");
