@@ -15,6 +15,8 @@ use crate::events::{EventKind, Level};
 use crate::kernel::sysctl;
 use crate::undo::{Change, Journal, Outcome};
 
+const RETRIES: &str = "net.ipv4.tcp_synack_retries";
+
 /// What a setting is hardened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -25,10 +27,7 @@ enum Target {
 /// The settings, in the order of their change.
 fn targets(harden: &Harden) -> [(&'static str, Target); 3] {
     [
-        (
-            "net.ipv4.tcp_synack_retries",
-            Target::AtMost(harden.synack_retries),
-        ),
+        (RETRIES, Target::AtMost(harden.synack_retries)),
         (
             "net.ipv4.tcp_max_syn_backlog",
             Target::AtLeast(harden.max_syn_backlog),
@@ -220,6 +219,15 @@ fn ladder(detection: &Detection, harden: &Harden) -> Ladder {
         detection.calm_percent,
         nanoseconds(detection.hold),
     )
+}
+
+/// What `tcp_synack_retries` will be again; none while the guard has not changed
+/// it.
+pub(super) fn usual_retries(journal: &Journal) -> Option<u32> {
+    journal.changes().iter().find_map(|change| match change {
+        Change::Sysctl { name, old, .. } if name == RETRIES => old.trim().parse().ok(),
+        _ => None,
+    })
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -9,6 +9,9 @@ pub struct Lives {
     /// `tcp_synack_retries` from when on, `CLOCK_MONOTONIC` nanoseconds; the
     /// latest last.
     retries: Vec<(u64, u32)>,
+    /// What they are without the guard's own hardening; none while it is not
+    /// hardened.
+    usual: Option<u32>,
 }
 
 impl Lives {
@@ -27,6 +30,18 @@ impl Lives {
         {
             self.retries.remove(0);
         }
+    }
+
+    /// What `tcp_synack_retries` will be again; none while it is as it was.
+    pub const fn set_usual(&mut self, usual: Option<u32>) {
+        self.usual = usual;
+    }
+
+    /// How long half-open connections live where the guard does not harden the
+    /// system: a decision that is to last goes by that.
+    #[must_use]
+    pub fn usual_ns(&self) -> u64 {
+        half_open_life_ns(self.usual.or(self.now()).unwrap_or(0))
     }
 
     /// Whether a half-open connection that began at `started_ns` is over. The
@@ -116,6 +131,16 @@ mod tests {
     fn more_retries_keep_what_is_still_there() {
         assert_eq!(life(&lives(&[(0, 5), (900, 2), (1_004, 5)])), 63);
         assert_eq!(life(&lives(&[(0, 5), (900, 2), (1_009, 5)])), 7);
+    }
+
+    #[test]
+    fn hardening_does_not_change_what_is_usual() {
+        let mut lives = lives(&[(0, 5)]);
+        lives.set_usual(Some(5));
+        lives.found(10 * SECOND, 2);
+        assert_eq!(lives.usual_ns(), 63 * SECOND);
+        lives.set_usual(None);
+        assert_eq!(lives.usual_ns(), 7 * SECOND);
     }
 
     #[test]

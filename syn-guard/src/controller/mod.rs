@@ -228,6 +228,8 @@ impl Controller {
 
     /// What is done once a second. What fails is said and tried again.
     fn second(&mut self) {
+        let usual = harden::usual_retries(&self.journal);
+        self.services.lives_mut().set_usual(usual);
         self.tell("services", |controller| {
             controller
                 .services

@@ -17,7 +17,7 @@ impl Services {
             let Some(guarded) = self.guarded.get_mut(&port) else {
                 continue;
             };
-            guarded.follow(&detection, origins, capacity, life_ns);
+            guarded.follow(&detection, origins, capacity, self.lives.usual_ns());
             let limits = guarded.rules.limits;
             let unanswered_rate = match limits.unanswered {
                 Threshold::NEVER => 0,

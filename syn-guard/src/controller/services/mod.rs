@@ -152,6 +152,11 @@ impl Services {
         &self.lives
     }
 
+    /// The same, to be told what is usual.
+    pub const fn lives_mut(&mut self) -> &mut Lives {
+        &mut self.lives
+    }
+
     /// Whether any service protects.
     pub fn any_protecting(&self) -> bool {
         self.guarded

@@ -118,7 +118,7 @@ impl Services {
         half_open_by_port(|port, age| {
             self.guarded
                 .get(&port)
-                .is_some_and(|guarded| guarded.saw_begin(age, self.life_ns, now_ns))
+                .is_some_and(|guarded| guarded.saw_begin(age, self.lives.usual_ns(), now_ns))
         })
         .unwrap_or_else(|error| {
             warn!("the kernel's half-open connections are not counted: {error}");
