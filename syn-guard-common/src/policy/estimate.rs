@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn logarithms_are_right() {
-        for value in [1.0, 1.001, 1.5, 2.0, 2.718_281_828, 10.0, 8192.0] {
+        for value in [1.0, 1.001, 1.5, 2.0, 3.7, 10.0, 8192.0] {
             let found = ln_q32((value * f64::from(u32::MAX)) as u64 + 1) as f64 / 2_f64.powi(32);
             assert!((found - f64::ln(value)).abs() < 1e-5, "{value}: {found}");
         }

@@ -86,7 +86,7 @@ impl Numbers {
             unanswered: per_second(unanswered, happened.window_ns),
             answered_percent: 100 - share(unanswered, happened.begun),
             heavy_percent: share(happened.heavy, unanswered),
-            new_percent: if happened.sources.syns == 0 {
+            new_percent: if happened.sources.syns == 0 && unanswered > 0 {
                 // Nothing is known of them: who is not heavy counts as new.
                 100 - share(happened.heavy, unanswered)
             } else {

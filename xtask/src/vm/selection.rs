@@ -44,6 +44,7 @@ pub(super) const FILES: &[TestFile] = &[
         )]),
     ),
     file("syn-guard", "cookie", Nothing),
+    file("syn-guard", "detection", All(FAST)),
     file(
         "syn-guard",
         "engine",
