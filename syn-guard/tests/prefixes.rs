@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{page, settle, spoofed, wait_until};
 use ipnet::IpNet;
+use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use syn_guard::datapath::{
     DataPath, EngineChoice, Features, LoadOptions, LogLevel, Maps, PinDirectory, XdpModeChoice,
@@ -243,6 +244,70 @@ fn a_file_that_is_broken_or_gone_leaves_what_it_said_in_force_and_says_so_once()
     });
     let source = spoofed(false, 1);
     assert!(listed_lab.answers(&mut hand_made, source, 20_000));
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn what_is_listed_for_a_time_ends_without_a_controller_and_outlives_a_kill() {
+    const LASTING: Duration = Duration::from_secs(10);
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    let mut guard = listed_lab.start(&["--mode", "observe"], &["10.7.0.0/24"]);
+    let mut hand_made = HandMade::new(lab).unwrap();
+    let (by_config, by_config_6) = (spoofed(false, 1), spoofed(true, 1));
+    let (for_a_time, for_a_time_6) = (spoofed(false, 0x101), spoofed(true, 0x101));
+    let mut port = 10_000;
+    let mut answers = |source| {
+        port += 1;
+        listed_lab.answers(&mut hand_made, source, port)
+    };
+    assert!(!answers(by_config), "the configuration denies it");
+    assert!(answers(for_a_time) && answers(for_a_time_6) && answers(by_config_6));
+    for arguments in [
+        ["allow", "10.7.0.0/24"],
+        ["deny", "10.7.1.0/24"],
+        ["deny", "2001:db8:2000:101::/64"],
+    ] {
+        let [list, prefix] = arguments;
+        let arguments = [list, "add", prefix, "--for", "10s"];
+        lab.syn_guard_output(&arguments).unwrap();
+    }
+    let added = Instant::now();
+    assert!(answers(by_config), "what was said last counts");
+    assert!(!answers(for_a_time) && !answers(for_a_time_6));
+    guard.child().signal(Signal::SIGSTOP).unwrap();
+    std::thread::sleep((LASTING + ANSWER).saturating_sub(added.elapsed()));
+    assert!(answers(for_a_time) && answers(for_a_time_6), "it is over");
+    assert!(!answers(by_config), "what the configuration says is back");
+    guard.child().signal(Signal::SIGCONT).unwrap();
+    wait_until("the controller says so, too", REREAD, || {
+        let log = guard.log().unwrap();
+        log.contains("the time of 10.7.1.0/24 on the list `deny` is over")
+            && listed(&guard, lab, "deny") == 1
+            && listed(&guard, lab, "allow") == 0
+    });
+
+    let deny = |arguments: &[&str]| {
+        let arguments = [&["deny"], arguments].concat();
+        lab.syn_guard_output(&arguments).unwrap()
+    };
+    deny(&["add", "10.7.1.0/24"]);
+    deny(&["add", "2001:db8:2000:101::/64", "--for", "10m"]);
+    assert!(!guard.stop(Signal::SIGKILL).unwrap().success());
+    assert!(!answers(for_a_time), "the data path goes on");
+    let guard = listed_lab.start(&["--mode", "observe"], &["10.7.0.0/24"]);
+    assert!(!answers(for_a_time) && !answers(for_a_time_6) && !answers(by_config));
+    let list: serde_json::Value = serde_json::from_str(&deny(&["list", "--json"])).unwrap();
+    let origins: Vec<_> = (0..3).map(|index| &list[index]["origin"]).collect();
+    assert_eq!(origins, ["config", "run time", "run time"], "{list}");
+    let left = list[2]["ends_in_seconds"].as_u64().unwrap();
+    assert!((480..=600).contains(&left), "{list}");
+    deny(&["del", "10.7.1.0/24"]);
+    deny(&["del", "2001:db8:2000:101::/64"]);
+    assert!(answers(for_a_time) && answers(for_a_time_6));
     assert!(guard.stop_at_once().unwrap().success());
 }
 

@@ -14,7 +14,7 @@ use crate::address::Address;
 /// | 32 | 16 | mask of an IPv4 source, as a mapped address |
 /// | 48 | 16 | mask of an IPv6 source |
 /// | 64 | 4 | SYNs within a second from which a source is heavy |
-/// | 68 | 4 | not 0: there are allowed or denied prefixes |
+/// | 68 | 4 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -36,8 +36,8 @@ pub struct Settings {
     /// From this many SYNs within a second on a CPU a source gets exact
     /// counters.
     pub heavy: u32,
-    /// Not 0 while there are allowed or denied prefixes.
-    pub prefixes: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 72);

@@ -33,7 +33,7 @@ impl Limits {
         maps: &mut Maps,
     ) -> Result<(), ControllerError> {
         let before = maps.settings()?;
-        let settings = settings(options, receiving_cpus(guarded)?, &before);
+        let settings = settings(options, receiving_cpus(guarded)?);
         if self.told == Some(settings) {
             return Ok(());
         }
@@ -63,7 +63,7 @@ fn receiving_cpus(guarded: &[String]) -> Result<u64, ControllerError> {
 /// for itself gets an equal share of its limit. A source is heavy from a quarter
 /// of its limit on: soon enough for its exact counters to hold it to the limit,
 /// and so many SYNs that no forged flood makes all its sources heavy.
-fn settings(options: &LimitOptions, cpus: u64, before: &Settings) -> Settings {
+fn settings(options: &LimitOptions, cpus: u64) -> Settings {
     let cpus = cpus.max(1);
     let rate = match options.source_rate {
         0 => USUAL_RATE,
@@ -78,7 +78,7 @@ fn settings(options: &LimitOptions, cpus: u64, before: &Settings) -> Settings {
         ipv4_mask: Address::mask(MAPPED_BITS + u32::from(options.ipv4_bits)),
         ipv6_mask: Address::mask(u32::from(options.ipv6_bits)),
         heavy: u32::try_from(heavy).unwrap_or(u32::MAX),
-        ..*before
+        reserved: 0,
     }
 }
 
@@ -86,28 +86,15 @@ fn settings(options: &LimitOptions, cpus: u64, before: &Settings) -> Settings {
 mod tests {
     use super::*;
 
-    fn nothing() -> Settings {
-        Settings {
-            source_half_open: 0,
-            source_rate: 0,
-            reply_rate: 0,
-            stray_rate: 0,
-            ipv4_mask: Address::default(),
-            ipv6_mask: Address::default(),
-            heavy: 0,
-            prefixes: 7,
-        }
-    }
-
     #[test]
     fn limits_of_each_cpu_sum_up_to_the_limit() {
         let options = LimitOptions::default();
-        let one = settings(&options, 1, &nothing());
+        let one = settings(&options, 1);
         assert_eq!(
             (one.heavy, one.reply_rate, one.source_rate),
             (50, 10_000, 200)
         );
-        let many = settings(&options, 64, &nothing());
+        let many = settings(&options, 64);
         assert_eq!(
             (many.heavy, many.reply_rate, many.source_rate),
             (8, 157, 200)
@@ -115,17 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_stays_none_and_the_rest_stays() {
+    fn no_limit_stays_none() {
         let options = LimitOptions {
             source_rate: 0,
             reply_rate: 0,
             source_half_open: 0,
             ..LimitOptions::default()
         };
-        let told = settings(&options, 2, &nothing());
+        let told = settings(&options, 2);
         assert_eq!((told.source_rate, told.reply_rate), (0, 0));
         assert_eq!(told.heavy, 25, "sources are still told apart");
-        assert_eq!(told.prefixes, 7);
     }
 
     #[test]
@@ -135,7 +121,7 @@ mod tests {
             ipv6_bits: 48,
             ..LimitOptions::default()
         };
-        let told = settings(&options, 1, &nothing());
+        let told = settings(&options, 1);
         let source = |text: &str| {
             let address: std::net::IpAddr = text.parse().unwrap();
             std::net::IpAddr::from(told.source_of(&address.into())).to_string()

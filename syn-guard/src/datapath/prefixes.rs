@@ -77,15 +77,19 @@ impl PrefixMaps {
             self.take_out(prefix);
             changed.removed += 1;
         }
+        let mut differing: Vec<_> = wanted
+            .iter()
+            .filter(|(prefix, entry)| self.held.get(prefix) != Some(entry))
+            .collect();
+        // Neighbours in the tree one after the other: the kernel finds their way
+        // in the caches.
+        differing.sort_unstable_by_key(|(prefix, _)| **prefix);
         let mut result = Ok(());
-        for (prefix, entry) in wanted {
-            let before = self.held.get(prefix);
-            if before == Some(entry) {
-                continue;
-            }
-            match before {
-                None => changed.added += 1,
-                Some(_) => changed.changed += 1,
+        for (prefix, entry) in differing {
+            if self.held.contains_key(prefix) {
+                changed.changed += 1;
+            } else {
+                changed.added += 1;
             }
             result = self.put(*prefix, *entry);
             if result.is_err() {
