@@ -6,7 +6,7 @@ use std::path::Path;
 use syn_guard_common::abi::{Action, REASONS, Reason, State};
 use xtask::lab::Lab;
 
-use crate::kinds::{SIGNED_AND_KNOWN, SIGNED_AND_UNKNOWN, kinds};
+use crate::kinds::{SIGNED_AND_KNOWN, SIGNED_AND_UNKNOWN, kinds, limited};
 use crate::reference::Engine;
 use crate::rig::{Rig, lab_for};
 use crate::setting::{SERVICES, set_up};
@@ -78,7 +78,13 @@ fn every_kind_of_packet_gets_what_the_table_says() {
 fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
     let mut rig = Rig::new(lab, engine);
     set_up(&mut rig, lab, 1);
-    for (kind, segments) in kinds() {
+    let unlimited = kinds()
+        .into_iter()
+        .map(|(kind, segments)| (kind, None, segments));
+    let limited = limited()
+        .into_iter()
+        .map(|(kind, limit, segments)| (kind, Some(limit), segments));
+    for (kind, limit, segments) in unlimited.chain(limited) {
         let says = table.remove(kind);
         let says = says.unwrap_or_else(|| panic!("no row for: {kind}"));
         // One of the two is of other kernels.
@@ -95,6 +101,11 @@ fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
                 rig.set_state(port, state);
                 rig.forget_half_open(port);
             }
+            if let Some(limit) = limit
+                && state == State::Protecting
+            {
+                rig.exceed(limit, &segments);
+            }
             for (index, segment) in segments.iter().enumerate() {
                 let frame = rig.fit(segment.build());
                 let got = rig.run(&frame).unwrap_or_else(|wrong| {
@@ -108,6 +119,7 @@ fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
                 assert_eq!(got, says.reason, "{kind}, {}: number {index}", state.name());
             }
         }
+        rig.forget_limits();
     }
     assert!(
         table.is_empty(),

@@ -95,7 +95,20 @@ pub(super) const FILES: &[TestFile] = &[
         "programs",
         All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
     ),
+    file(
+        "syn-guard",
+        "sources",
+        Some(&[
+            ("few_sources_are_dropped_and_honest_clients_served", FAST),
+            (
+                "without_limits_nobody_is_dropped_and_they_change_under_a_flood",
+                FAST,
+            ),
+            ("replies_to_one_prefix_have_a_limit", FAST),
+        ]),
+    ),
     file("syn-guard", "stack", Nothing),
+    file("syn-guard", "switch", All(FAST)),
     file("syn-guard", "syn_ack", Nothing),
     file("syn-guard", "virtio", Nothing),
     file(

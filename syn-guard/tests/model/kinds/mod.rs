@@ -2,10 +2,12 @@
 
 mod dropped;
 mod listed;
+mod limited;
 mod syns;
 
 use std::net::{IpAddr, SocketAddr};
 
+pub use self::limited::limited;
 pub use self::syns::{SIGNED_AND_KNOWN, SIGNED_AND_UNKNOWN};
 use crate::build::{Fragment, PROVIDER_VLAN, Segment, VLAN, flags};
 use crate::setting::{PROTECTING, UNGUARDED, server};

@@ -94,6 +94,9 @@ impl World {
         if !checksums_are_right(frame, &located) {
             return invalid(Reason::BadChecksum).into();
         }
+        if protects && let Some(limit) = self.over {
+            return limit.into();
+        }
         if !protects && !self.observe(&flow, &tcp) {
             return Reason::Observed.into();
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use syn_guard_common::abi::{Listener, State};
+use syn_guard_common::abi::{Listener, Reason, State};
 
 use super::prefixes::Prefix;
 
@@ -91,6 +91,8 @@ pub struct World {
     /// Connections that the stack has sockets for.
     pub connections: HashSet<Flow>,
     pub half_open: HashMap<Flow, HalfOpen>,
+    /// The limit that every source and every prefix is over.
+    pub over: Option<Reason>,
 }
 
 impl World {
@@ -108,6 +110,7 @@ impl World {
             keys: [(0, 0); 4],
             connections: HashSet::new(),
             half_open: HashMap::new(),
+            over: None,
         }
     }
 

@@ -90,7 +90,7 @@ impl Rig {
     }
 
     /// The reasons counted since the last time.
-    fn reasons(&mut self) -> Vec<Reason> {
+    pub(super) fn reasons(&mut self) -> Vec<Reason> {
         let now = self.datapath.maps.verdicts().unwrap();
         let mut reasons = Vec::new();
         for ((reason, count), before) in now.into_iter().zip(&mut self.counted) {

@@ -1,6 +1,7 @@
 //! The loaded program and the model side by side, in the same state.
 
 mod compare;
+mod limits;
 mod outcome;
 mod prefixes;
 
@@ -11,14 +12,14 @@ use syn_guard::datapath::{
     DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory, XdpModeChoice,
 };
 use syn_guard_common::abi::{
-    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, Settings, State, mac,
+    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac,
 };
-use syn_guard_common::address::Address;
 use syn_guard_common::cookie::Key;
 use syn_guard_common::wire::found;
 use xtask::lab::Lab;
 
 use self::compare::now_ns;
+use self::limits::no_limits;
 pub use self::outcome::Disagreement;
 pub use self::prefixes::entry;
 use crate::reference::{Counts, Engine, Entry, Flow, Service, World};
@@ -228,20 +229,6 @@ impl Rig {
             control.mark_connection(abi_flow(flow)).unwrap();
         }
         self.marked = Instant::now();
-    }
-}
-
-/// What the data path is told where no source and no prefix has a limit.
-pub fn no_limits() -> Settings {
-    Settings {
-        source_half_open: 0,
-        source_rate: 0,
-        reply_rate: 0,
-        stray_rate: 0,
-        ipv4_mask: Address::mask(128),
-        ipv6_mask: Address::mask(64),
-        heavy: 25,
-        reserved: 0,
     }
 }
 
