@@ -1,15 +1,15 @@
 //! Carries out the controller's commands, by the data path's own counting.
 
 use aya_ebpf::programs::XdpContext;
-use syn_guard_common::abi::{Command, Operation, State};
+use syn_guard_common::abi::{Command, Operation, SourceKey, State};
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::Frame as _;
 
-use crate::filters;
 use crate::frame::Packet;
 use crate::half_open::{self, End};
 use crate::state::Service;
+use crate::{filters, sources};
 
 /// The command was carried out.
 const DONE: u32 = 1;
@@ -48,6 +48,12 @@ fn run(context: &XdpContext) -> Option<u32> {
     let time_ns = u64::from(command.word::<48>()) | (u64::from(command.word::<52>()) << 32);
     if operation == Operation::MarkConnection as u32 {
         filters::mark_connection(flow.hash());
+    } else if operation == Operation::MarkSource as u32 {
+        let key = SourceKey {
+            source: flow.remote,
+            slot,
+        };
+        filters::mark_has_counters(sources::hash(&key));
     } else if operation == Operation::SetState as u32 {
         Service::of_slot(slot)?.set_state(State::from_u32(value), time_ns);
     } else if operation == Operation::StopValidating as u32 {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{settle, spoofed, verdict, wait_until};
 use nix::sys::signal::Signal;
 use xtask::lab::{
-    Flood, Guard, HandMade, HonestClients, Lab, Nginx, ShortConnections, TcpOptions, honest_ipv4,
-    patiently,
+    CLIENT_MAC, Flood, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_MAC, Segment,
+    ShortConnections, TcpOptions, honest_ipv4, patiently,
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -177,7 +177,11 @@ fn too_many_half_open_connections_of_a_source_are_a_reason_however_slow_it_is() 
     for port in 1000..1030 {
         assert!(syn(&mut hand_made, bad, port), "it observes");
     }
-    for index in 0..40 {
+    let middling = spoofed(false, 902);
+    for port in 1000..1012 {
+        assert!(syn(&mut hand_made, middling, port));
+    }
+    for index in 0..30 {
         assert!(syn(&mut hand_made, spoofed(false, index), 1000));
     }
     wait_until("it protects", SOON, || {
@@ -186,6 +190,14 @@ fn too_many_half_open_connections_of_a_source_are_a_reason_however_slow_it_is() 
     assert!(!syn(&mut hand_made, bad, 2000), "it is over its limit");
     assert!(syn(&mut hand_made, spoofed(false, 901), 2000));
     assert_eq!(verdict(&guard, &lab, "source_limit"), 1);
+    // What was allowed is too much for another limit.
+    assert!(syn(&mut hand_made, middling, 2000));
+    lab.syn_guard_output(&["set", "limits.source_half_open", "10"])
+        .unwrap();
+    assert!(
+        !syn(&mut hand_made, middling, 2001),
+        "it is over the limit now"
+    );
     let text = "SYNs of 10.7.3.132 are dropped: 30 half-open connections reached its limit of 20";
     wait_until("it is named", SOON, || guard.log().unwrap().contains(text));
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
@@ -278,6 +290,52 @@ fn replies_to_one_prefix_have_a_limit() {
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
         nginx.stop().unwrap();
     }
+}
+
+#[test]
+fn answers_have_no_more_bytes_than_what_they_answer() {
+    const SYNS: u16 = 50;
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    for (ipv6, options) in [false, true]
+        .into_iter()
+        .flat_map(|ipv6| [TcpOptions::SHORT, TcpOptions::FULL].map(|options| (ipv6, options)))
+    {
+        settle(&mut hand_made);
+        let cookies = verdict(&guard, &lab, "cookie_sent");
+        let mut sent = 0;
+        for index in 0..SYNS {
+            let source = (spoofed(ipv6, index), 8000).into();
+            let flow = hand_made
+                .syn(source, target(&nginx, ipv6), options)
+                .unwrap();
+            let mut syn = hand_made.segment(&flow);
+            syn.options = options;
+            sent += syn.frame(CLIENT_MAC, SERVER_MAC).unwrap().len();
+        }
+        let (mut answers, mut received) = (0, 0);
+        while let Some(frame) = hand_made.receive_frame(Duration::from_millis(300)).unwrap() {
+            // The cable carries a host's other frames too.
+            if Segment::parse(frame).is_some_and(|it| it.flags.is_syn_ack()) {
+                answers += 1;
+                received += frame.len();
+            }
+        }
+        println!("IPv6 {ipv6}: {sent} bytes of {SYNS} SYNs, {received} of {answers} answers");
+        let cookies = verdict(&guard, &lab, "cookie_sent") - cookies;
+        assert_eq!(cookies, u64::from(SYNS), "IPv6 {ipv6}, {options:?}");
+        // One for one, and nobody sends them again.
+        assert_eq!(answers, SYNS);
+        assert!(
+            received <= sent,
+            "IPv6 {ipv6}, {options:?}: {received} for {sent}"
+        );
+    }
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub enum Operation {
     SetState = 4,
     /// Stop validating cookies of the service `slot`, unless it protects.
     StopValidating = 5,
+    /// Have the SYNs of the flow's source to the service `slot` go by its own
+    /// counters.
+    MarkSource = 6,
 }
 
 /// A command.

@@ -20,7 +20,7 @@ impl Controller {
         self.limits.tell(
             &self.options.limits,
             &self.options.interfaces,
-            &mut self.datapath.maps,
+            &mut self.datapath,
         )?;
         self.services
             .refresh(&mut self.datapath, &mut self.event_log)?;

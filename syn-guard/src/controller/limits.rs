@@ -4,7 +4,7 @@ use syn_guard_common::abi::Settings;
 use syn_guard_common::address::Address;
 
 use super::{ControllerError, LimitOptions};
-use crate::datapath::Maps;
+use crate::datapath::DataPath;
 use crate::kernel::interfaces::interfaces;
 
 /// Bits of a mapped IPv4 address before the IPv4 address.
@@ -30,22 +30,37 @@ impl Limits {
         &mut self,
         options: &LimitOptions,
         guarded: &[String],
-        maps: &mut Maps,
+        datapath: &mut DataPath,
     ) -> Result<(), ControllerError> {
-        let before = maps.settings()?;
+        let before = datapath.maps.settings()?;
         let settings = settings(options, receiving_cpus(guarded)?);
         if self.told == Some(settings) {
             return Ok(());
         }
         let masks = |settings: &Settings| (settings.ipv4_mask, settings.ipv6_mask);
         let other_sources = masks(&before) != masks(&settings);
-        maps.set_settings(settings)?;
+        datapath.maps.set_settings(settings)?;
         if other_sources {
-            maps.clear_sources();
+            datapath.maps.clear_sources();
+        } else if settings.source_half_open != before.source_half_open {
+            mark_sources(settings.source_half_open, datapath)?;
         }
         self.told = Some(settings);
         Ok(())
     }
+}
+
+/// Has the data path look at the sources that are over another limit now.
+fn mark_sources(most_half_open: u64, datapath: &DataPath) -> Result<(), ControllerError> {
+    let over = datapath
+        .maps
+        .sources()
+        .into_iter()
+        .filter(|source| most_half_open != 0 && source.counts.half_open >= most_half_open);
+    for source in over {
+        datapath.control.mark_source(source.key)?;
+    }
+    Ok(())
 }
 
 /// On how many CPUs packets of these interfaces come at a time, at most.

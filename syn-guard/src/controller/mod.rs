@@ -387,7 +387,7 @@ fn guard(
     }
     keep_syncookies(options.may_protect(), journal)?;
     let mut limits = Limits::default();
-    limits.tell(&options.limits, &options.interfaces, &mut datapath.maps)?;
+    limits.tell(&options.limits, &options.interfaces, datapath)?;
     let mut services = Services::new(options, datapath)?;
     services.refresh(datapath, log)?;
     Ok((services, limits))

@@ -3,7 +3,7 @@
 
 use aya::Ebpf;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use syn_guard_common::abi::{Command, Operation, State};
+use syn_guard_common::abi::{Command, Operation, SourceKey, State};
 use syn_guard_common::flow::Flow;
 
 use super::DataPathError;
@@ -56,6 +56,22 @@ impl Control {
     pub fn mark_connection(&self, flow: Flow) -> Result<(), DataPathError> {
         self.run(Command::flow(Operation::MarkConnection, flow, 0))
             .map(|_| ())
+    }
+
+    /// Has the SYNs of a source go by its own counters for a while.
+    ///
+    /// # Errors
+    /// When the kernel refuses to run the program.
+    pub fn mark_source(&self, key: SourceKey) -> Result<(), DataPathError> {
+        let flow = Flow {
+            remote: key.source,
+            ..Flow::default()
+        };
+        let command = Command {
+            slot: key.slot,
+            ..Command::flow(Operation::MarkSource, flow, 0)
+        };
+        self.run(command).map(|_| ())
     }
 
     /// Changes the state of a service.
