@@ -1,8 +1,8 @@
 //! Frames for every row of `docs/packets.md`: one or more for each kind.
 
 mod dropped;
-mod listed;
 mod limited;
+mod listed;
 mod syns;
 
 use std::net::{IpAddr, SocketAddr};
