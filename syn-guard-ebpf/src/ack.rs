@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{Listener, Reason, State};
+use syn_guard_common::abi::{Listener, Reason, Sent, State};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
@@ -17,7 +17,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{accept_queue, clock, count, filters, kernel_cookie, listeners, sources};
+use crate::{accept_queue, clock, count, filters, handed, kernel_cookie, listeners, sent, sources};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -76,7 +76,9 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let timestamps = options.found & found::TIMESTAMPS != 0;
     let sequence = tcp.sequence.wrapping_sub(1);
     match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
-        Some(terms) => complete(context, &service, listener, &flow, hash, &terms, &options),
+        Some(terms) => complete(
+            context, &service, listener, &flow, hash, cookie, &terms, &options,
+        ),
         None => without_cookie(context, &packet, &headers, &service, listener, &flow, hash),
     }
 }
@@ -103,12 +105,17 @@ fn find_headers(context: &TcContext, packet: &Packet<'_>) -> Option<Headers> {
 
 /// Hands the connection of a validated cookie to the stack.
 #[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct of references would live on the stack"
+)]
 fn complete(
     context: &TcContext,
     service: &Service,
     listener: *mut Listener,
     flow: &Flow,
     hash: u32,
+    cookie: u32,
     terms: &Terms,
     options: &Options,
 ) -> Option<Reason> {
@@ -118,6 +125,7 @@ fn complete(
     if !socket.is_listener() {
         // The connection is there already: its first ACKs still fit.
         socket.release();
+        handed::seen(hash);
         return None;
     }
     // SAFETY: a socket that is not yet given back.
@@ -125,6 +133,11 @@ fn complete(
     if full.is_null() || is_behind_its_handshake(hash, full.cast(), full_until) {
         socket.release();
         return None;
+    }
+    if handed::is_replayed(hash, cookie) {
+        socket.release();
+        count::service(service.slot, |counters| counters.cookies_rejected += 1);
+        return Some(Reason::ReplayedAck);
     }
     // SAFETY: a map value.
     let (our_scale, most_mss) = unsafe {
@@ -136,6 +149,7 @@ fn complete(
     let result = unsafe { assign_request(context.as_ptr(), full.cast(), &mut request) };
     socket.release();
     if result == 0 {
+        handed::over(hash, cookie);
         filters::remember_completed(hash);
         sources::completed(service.slot, flow);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
@@ -165,10 +179,10 @@ fn is_behind_its_handshake(hash: u32, listener: *const c_void, full_until: u64) 
     }
 }
 
-/// An ACK without a valid cookie. Where there is no connection for it, either
-/// it is forged or it has overtaken the handshake's ACK: it will be sent again,
-/// while the stack would reset the connection. Cookies of the kernel's own are
-/// the stack's.
+/// An ACK without a valid cookie. Where there is no connection for it, but a
+/// cookie went to its flow lately, it may have overtaken the handshake's ACK: it
+/// will be sent again, while the stack would reset the connection. To others the
+/// stack says that there is none. Cookies of the kernel's own are the stack's.
 #[inline(always)]
 fn without_cookie(
     context: &TcContext,
@@ -179,7 +193,8 @@ fn without_cookie(
     flow: &Flow,
     hash: u32,
 ) -> Option<Reason> {
-    if service.state() != State::Protecting {
+    let sent = sent::lately(hash);
+    if service.state() != State::Protecting || sent == Sent::No {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;
@@ -204,6 +219,7 @@ fn without_cookie(
     if kernels {
         return None;
     }
+    sent::tried(hash);
     count::service(service.slot, |counters| counters.cookies_rejected += 1);
     Some(Reason::NoCookie)
 }

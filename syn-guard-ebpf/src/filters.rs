@@ -10,7 +10,7 @@ use crate::maps::{
     COMPLETED_LATELY, CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED,
     SOURCE_FILTER,
 };
-use crate::state;
+use crate::{handed, sent, state};
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
 #[inline(always)]
@@ -44,6 +44,8 @@ pub fn may_be_connection(hash: u32) -> bool {
 /// This flow was found established.
 #[inline(always)]
 pub fn mark_established(hash: u32) {
+    handed::seen(hash);
+    sent::done(hash);
     if let Some(cells) = ESTABLISHED_FILTER.get_ptr_mut(0) {
         let index = hash as usize & (ESTABLISHED_CELLS - 1);
         let cell = established_cell(hash, ESTABLISHED_AGE.mark(jiffies()));

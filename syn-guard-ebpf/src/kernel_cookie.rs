@@ -7,14 +7,14 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use core::ffi::c_void;
-use syn_guard_common::abi::{Reason, State};
+use syn_guard_common::abi::Reason;
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
+use syn_guard_common::wire::{Frame as _, Headers, Tcp};
 
 use crate::frame::Packet;
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{count, filters, listeners, sources};
+use crate::{count, filters, handed, sources};
 
 /// Bytes that hold a TCP header with all its options, and the bound that the
 /// verifier knows of its length.
@@ -61,48 +61,20 @@ pub fn make(context: &XdpContext, listener: &Socket, headers: &Headers, tcp: &Tc
     (cookie >= 0).then_some(cookie as u32)
 }
 
-/// Looks at a segment to a service that validates: whether it is to be
-/// dropped, for the stack would answer it with RST though it only overtook its
-/// handshake, or is forged.
+/// An ACK with a valid cookie of the kernel's, of which the stack makes a
+/// connection.
 #[inline(always)]
-pub fn segment(
-    context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    hash: u32,
-    service: &Service,
-) -> Reason {
-    if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK
-        || !service.is_validating()
-        || filters::is_established(hash)
-        || filters::just_completed(hash)
-        || listeners::find(flow).is_none()
-    {
-        return Reason::Segment;
+pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
+    let cookie = tcp.acknowledgement.wrapping_sub(1);
+    if handed::is_replayed(hash, cookie) {
+        return Reason::ReplayedAck;
     }
-    let Some(socket) = Socket::find(context.as_ptr(), flow) else {
-        return Reason::Segment;
-    };
-    if !socket.is_listener() {
-        socket.release();
-        filters::mark_established(hash);
-        return Reason::Segment;
-    }
-    let valid = check(&socket, &Packet::of_xdp(context), headers);
-    socket.release();
-    if valid {
-        filters::remember_completed(hash);
-        sources::completed(service.slot, flow);
-        count::service(service.slot, |counters| counters.cookies_validated += 1);
-        count::verdict(Reason::CookieValidated);
-        return Reason::Segment;
-    }
-    if service.state() != State::Protecting {
-        return Reason::Segment;
-    }
-    count::service(service.slot, |counters| counters.cookies_rejected += 1);
-    Reason::NoCookie
+    handed::over(hash, cookie);
+    filters::remember_completed(hash);
+    sources::completed(service.slot, flow);
+    count::service(service.slot, |counters| counters.cookies_validated += 1);
+    count::verdict(Reason::CookieValidated);
+    Reason::Segment
 }
 
 /// Whether an ACK carries a cookie of the kernel's.

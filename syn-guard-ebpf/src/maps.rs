@@ -4,10 +4,11 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HalfOpen,
-    JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS, MAX_PREFIXES,
-    MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, PrefixEntry, REASONS, SOURCE_CELLS,
-    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
+    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
+    HalfOpen, JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS,
+    MAX_PREFIXES, MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, PrefixEntry, REASONS,
+    SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings, Source,
+    SourceKey, SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -136,6 +137,18 @@ pub static JUST_COMPLETED: PerCpuArray<u64> = PerCpuArray::pinned(JUST_COMPLETED
 /// before it, how many in it.
 #[map]
 pub static COMPLETED_LATELY: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
+
+/// One value: flows that a cookie went to lately.
+#[map]
+pub static COOKIE_SENT: Array<[u32; SENT_CELLS]> = Array::pinned(1, 0);
+
+/// One value: cookies whose connections were handed to the stack.
+#[map]
+pub static HANDED_OVER: Array<[u64; HANDED_CELLS]> = Array::pinned(1, 0);
+
+/// By slot: a second (`CLOCK_MONOTONIC`), and how many stray ACKs passed in it.
+#[map]
+pub static STRAYS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(MAX_SERVICES, 0);
 
 /// Changes of state.
 #[map]

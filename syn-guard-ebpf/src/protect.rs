@@ -15,7 +15,7 @@ use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
-use crate::{clock, count, engine, filters, kernel_cookie, listeners};
+use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u64 = 8;
@@ -63,6 +63,7 @@ pub fn handle(
             reason
         }
         Ok(()) => {
+            sent::mark(hash);
             count::service(service.slot, |counters| counters.cookies_sent += 1);
             Reason::CookieSent
         }
@@ -244,7 +245,9 @@ fn write(
         value,
         options.value,
     );
-    let (from, to) = (frame_length(context), syn_ack.frame_length(headers, flow));
+    let from = frame_length(context);
+    let syn_ack = syn_ack.no_longer_than(&packet, from, headers, flow);
+    let to = syn_ack.frame_length(headers, flow);
     if from != packet.length() && to > packet.length() {
         // Of a frame in several buffers only the first one can be written.
         return None;

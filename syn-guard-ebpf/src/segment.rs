@@ -10,7 +10,7 @@ use crate::{clock, filters};
 /// first window is never larger.
 const WINDOW: u32 = 65_536;
 
-/// Takes note of a segment.
+/// Takes note of a segment that goes to the stack.
 #[inline(always)]
 pub fn handle(flow: &Flow, hash: u32, tcp: &Tcp) {
     filters::mark_connection(hash);

@@ -1,15 +1,15 @@
 //! The first look at every frame.
 
 use aya_ebpf::programs::XdpContext;
-use syn_guard_common::abi::{ListKind, Reason, State};
+use syn_guard_common::abi::{Action, ListKind, Reason, State};
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::sources::Standing;
 use crate::state::{Service, any_protecting};
 use crate::{
-    count, engine, filters, fragment, kernel_cookie, listeners, observe, prefixes, protect,
-    segment, sources, validate,
+    count, filters, fragment, listeners, observe, prefixes, protect, segment, sources, stray,
+    validate,
 };
 
 /// Decides about a frame.
@@ -38,13 +38,13 @@ pub fn handle(context: &XdpContext) -> Reason {
     };
     let hash = flow.hash();
     if tcp.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) != flags::SYN {
-        segment::handle(&flow, hash, &tcp);
-        if engine::is_kernel() {
-            let headers = headers.forget(&packet);
-            let flow = flow.forget(&packet);
-            return kernel_cookie::segment(context, &headers, &tcp, &flow, hash, &service);
+        let headers = headers.forget(&packet);
+        let forgotten = flow.forget(&packet);
+        let reason = stray::handle(context, &headers, &tcp, &forgotten, hash, &service);
+        if reason.action() == Action::Pass {
+            segment::handle(&flow, hash, &tcp);
         }
-        return Reason::Segment;
+        return reason;
     }
     // All kinds of frames join here: the verifier follows what comes only once.
     let headers = headers.forget(&packet);

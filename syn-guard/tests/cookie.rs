@@ -185,7 +185,11 @@ fn the_guards_answer_is_the_listeners_own() {
         guards.len()
     );
     let kernel = kernel_engine(&guard, &lab);
-    for (guards, kernels) in guards.iter().zip(&kernels) {
+    for ((guards, kernels), asked) in guards.iter().zip(&kernels).zip(all.iter().cycle()) {
+        if asked.mss.is_none() {
+            // The answer is no longer than the SYN.
+            assert_eq!(guards.options.mss, None);
+        }
         if kernel && guards.options.timestamps.is_none() {
             // A cookie of the kernel's carries no more.
             assert!(guards.options.window_scale.is_none() && !guards.options.sack);
@@ -197,6 +201,7 @@ fn the_guards_answer_is_the_listeners_own() {
             seq: 0,
             ack: 0,
             options: TcpOptions {
+                mss: segment.options.mss.filter(|_| asked.mss.is_some()),
                 timestamps: segment.options.timestamps.map(|(_, echo)| (0, echo)),
                 ..segment.options
             },

@@ -56,6 +56,12 @@ pub struct Age {
 }
 
 impl Age {
+    /// Marks last `ticks` (at most 253) of 2 to the power of `shift` jiffies.
+    #[must_use]
+    pub const fn new(shift: u32, ticks: u8) -> Self {
+        Self { shift, ticks }
+    }
+
     /// The mark that a packet leaves at `jiffies`. Never 0, which is a cell
     /// never marked.
     #[inline(always)]

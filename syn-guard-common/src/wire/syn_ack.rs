@@ -86,6 +86,31 @@ impl SynAck {
         headers.ip + ip + self.tcp_length()
     }
 
+    /// The same without its MSS where it would be longer than the SYN's frame,
+    /// which then has no MSS option and is not filled up: who forges the source
+    /// of a SYN must not gain bytes by it. To send the option is a SHOULD (RFC
+    /// 9293 section 3.7.1). Everything else in an answer has its like in the SYN.
+    #[inline(always)]
+    #[must_use]
+    pub fn no_longer_than<F: Frame>(
+        self,
+        frame: &F,
+        length: usize,
+        headers: &Headers,
+        flow: &Flow,
+    ) -> Self {
+        if self.frame_length(headers, flow) <= length {
+            return self;
+        }
+        let [_, first, second, third, fourth] = self.options;
+        let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
+        Self {
+            options: [first, second, third, fourth, 0].map(forget),
+            option_words: frame.forget(self.option_words - 1, 7),
+            ..self
+        }
+    }
+
     /// Writes the SYN-ACK over the SYN of `flow` and `tcp`. The frame must
     /// have its [`frame_length`](Self::frame_length); none, with a frame that
     /// is of no use, when it is shorter.
@@ -258,6 +283,7 @@ fn write_options<F: FrameMut>(
 ) -> Option<()> {
     // One check of the length for each shape a SYN-ACK can have.
     match count {
+        0 => {}
         1 => {
             let mut options = frame.chunk_mut::<4>(start)?;
             options.set_u32::<0>(words[0]);
@@ -350,7 +376,9 @@ mod tests {
             flow = headers.read_flow(&frame, &tcp).unwrap();
             options = read_options(&frame, &headers, &tcp);
             terms = Terms::grant(&options, ecn, LISTENER.flags).0;
-            syn_ack = SynAck::new(&frame, &terms, &LISTENER, 0, 0xdead_beef, 77, options.value);
+            let length = frame.length();
+            syn_ack = SynAck::new(&frame, &terms, &LISTENER, 0, 0xdead_beef, 77, options.value)
+                .no_longer_than(&frame, length, &headers, &flow);
         }
         let mut answer = frame.to_vec();
         answer.resize(syn_ack.frame_length(&headers, &flow), 0xaa);
@@ -368,7 +396,7 @@ mod tests {
         for ipv6 in [false, true] {
             for bits in 0..16_u32 {
                 let mut options = Vec::new();
-                let mut expected = vec![MaximumSegmentSize(1440)];
+                let mut expected = Vec::new();
                 if bits & 1 != 0 {
                     options.push(MaximumSegmentSize(1460));
                 }
@@ -384,6 +412,10 @@ mod tests {
                 }
                 let frame = syn(ipv6, (bits % 3) as usize, &options);
                 let (answer, terms) = answer(&frame, true);
+                let granted_less = sack != terms.sack() || scale != terms.scaling();
+                if bits & 1 != 0 || granted_less {
+                    expected.push(MaximumSegmentSize(1440));
+                }
                 if timestamps {
                     let first = if sack {
                         vec![SelectiveAcknowledgementPermitted]
@@ -434,11 +466,20 @@ mod tests {
                 assert_eq!(tcp.window_size, if timestamps { 65_160 } else { 64_240 });
                 let got: Vec<_> = tcp.options_iterator().map(Result::unwrap).collect();
                 assert_eq!(got, expected, "{options:?}");
-                if bits & 1 != 0 {
-                    assert!(answer.len() <= frame.len(), "not longer than the SYN");
-                }
+                assert!(answer.len() <= frame.len(), "not longer than the SYN");
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_filled_up_has_room_for_the_mss() {
+        let mut frame = syn(false, 0, &[]);
+        assert_eq!(frame.len(), 54);
+        assert_eq!(answer(&frame, false).0.len(), 54);
+        // What Ethernet makes of it.
+        frame.resize(60, 0);
+        let (answer, _) = answer(&frame, false);
+        assert_eq!(answer[54..], [2, 4, 5, 0xa0]);
     }
 
     #[test]

@@ -75,14 +75,17 @@ impl Maps {
         let others = [
             "CLOCK",
             "CONNECTION_FILTER",
+            "COOKIE_SENT",
             "ESTABLISHED_FILTER",
             "EVENT_BUDGET",
             "HALF_OPEN_FILTER",
+            "HANDED_OVER",
             "JUST_COMPLETED",
             "PREFIX_SKETCH",
             "SKETCH_TOTALS",
             "SOURCE_FILTER",
             "SOURCE_SKETCH",
+            "STRAYS",
             "TRACK_BUDGETS",
         ];
         Ok(Self {

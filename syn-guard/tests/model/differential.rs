@@ -28,7 +28,7 @@ const CALM_EVERY: u64 = 4_000;
 const ENOUGH: usize = 10;
 
 /// What XDP decides with either engine.
-const REASONS: [Reason; 18] = [
+const REASONS: [Reason; 19] = [
     Reason::NotTcp,
     Reason::Unknown,
     Reason::NotGuarded,
@@ -47,6 +47,7 @@ const REASONS: [Reason; 18] = [
     Reason::OtherHost,
     Reason::Allowed,
     Reason::Denied,
+    Reason::StrayAck,
 ];
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {

@@ -111,11 +111,6 @@ fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
                 let got = rig.run(&frame).unwrap_or_else(|wrong| {
                     panic!("{kind}, {}: number {index}\n{wrong}", state.name())
                 });
-                if engine == Engine::Kernel && got == Reason::NoCookie {
-                    // Then XDP decides what the TC program would.
-                    assert_eq!(says.reason, Reason::Segment, "{kind}");
-                    continue;
-                }
                 assert_eq!(got, says.reason, "{kind}, {}: number {index}", state.name());
             }
         }

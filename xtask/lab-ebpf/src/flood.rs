@@ -14,7 +14,8 @@ use crate::frame::{self, half};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// The frame with source address, source port, sequence number and checksums left 0.
+    /// The frame with source address, source port, sequence number, acknowledgement number and
+    /// checksums left 0.
     pub frame: [u64; 12],
     /// Nanoseconds between frames, times 1024; 0: as fast as it goes.
     pub interval: u64,
@@ -70,7 +71,9 @@ const CATCH_UP: u64 = 8;
 
 /// Writes and redirects one frame of `LENGTH` bytes.
 #[inline(always)]
-pub fn send<const IPV6: bool, const LENGTH: usize>(ctx: &XdpContext) -> Option<u32> {
+pub fn send<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
+    ctx: &XdpContext,
+) -> Option<u32> {
     let plan = PLAN.get(0)?;
     // SAFETY: the value is this CPU's own.
     let progress = unsafe { &mut *PROGRESS.get_ptr_mut(0)? };
@@ -105,9 +108,13 @@ pub fn send<const IPV6: bool, const LENGTH: usize>(ctx: &XdpContext) -> Option<u
         *half(start, tcp) = port;
         *half(start, tcp + 4) = seq_high;
         *half(start, tcp + 6) = seq_low;
-        *half(start, tcp + 16) = checksum(
-            plan.tcp_sum + source_sum + u32::from(port) + u32::from(seq_high) + u32::from(seq_low),
-        );
+        let mut sum =
+            plan.tcp_sum + source_sum + u32::from(port) + u32::from(seq_high) + u32::from(seq_low);
+        if ACK {
+            let acknowledged = next(progress);
+            sum += write_halves::<2>(start, tcp + 8, acknowledged);
+        }
+        *half(start, tcp + 16) = checksum(sum);
         progress.sent += 1;
         Some(bpf_redirect(plan.interface, 0) as u32)
     }

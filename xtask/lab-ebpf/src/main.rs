@@ -1,4 +1,4 @@
-//! The lab's XDP programs: `flood_*` makes spoofed SYNs, `bounce` is the floor that guards are
+//! The lab's XDP programs: `flood_*` makes spoofed SYNs or ACKs, `bounce` is the floor that guards are
 //! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass.
 #![no_std]
 #![expect(missing_docs, reason = "the xdp macro drops the docs of its functions")]
@@ -14,25 +14,37 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 /// IPv4 SYNs with MSS and window scale.
 #[xdp]
 pub fn flood_ipv4(ctx: XdpContext) -> u32 {
-    flood::send::<false, 62>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+    flood::send::<false, false, 62>(&ctx).unwrap_or(xdp_action::XDP_DROP)
 }
 
 /// IPv4 SYNs with MSS, SACK, timestamps and window scale.
 #[xdp]
 pub fn flood_ipv4_full(ctx: XdpContext) -> u32 {
-    flood::send::<false, 74>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+    flood::send::<false, false, 74>(&ctx).unwrap_or(xdp_action::XDP_DROP)
 }
 
 /// IPv6 SYNs with MSS and window scale.
 #[xdp]
 pub fn flood_ipv6(ctx: XdpContext) -> u32 {
-    flood::send::<true, 82>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+    flood::send::<true, false, 82>(&ctx).unwrap_or(xdp_action::XDP_DROP)
 }
 
 /// IPv6 SYNs with MSS, SACK, timestamps and window scale.
 #[xdp]
 pub fn flood_ipv6_full(ctx: XdpContext) -> u32 {
-    flood::send::<true, 94>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+    flood::send::<true, false, 94>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// IPv4 ACKs without options or data.
+#[xdp]
+pub fn flood_ipv4_acks(ctx: XdpContext) -> u32 {
+    flood::send::<false, true, 54>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// IPv6 ACKs without options or data.
+#[xdp]
+pub fn flood_ipv6_acks(ctx: XdpContext) -> u32 {
+    flood::send::<true, true, 74>(&ctx).unwrap_or(xdp_action::XDP_DROP)
 }
 
 /// Sends frames of spoofed sources back with addresses and ports swapped.

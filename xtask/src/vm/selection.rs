@@ -32,6 +32,11 @@ const FAST: &str = "measures what a real processor does, not an emulated one";
 
 /// All files of tests that need a kernel, for Linux 6.1.
 pub(super) const FILES: &[TestFile] = &[
+    file(
+        "syn-guard",
+        "acks",
+        Some(&[("a_flood_of_acks_touches_no_connection", FAST)]),
+    ),
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", All("takes minutes there")),
     file("syn-guard", "config", Nothing),

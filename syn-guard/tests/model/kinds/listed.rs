@@ -33,8 +33,8 @@ pub fn kinds() -> Vec<Kind> {
             }),
         ),
         (
-            "ACK, FIN or RST from a denied prefix",
-            [flags::ACK, flags::FIN | flags::ACK, flags::RST]
+            "FIN or RST from a denied prefix (an ACK as from any other)",
+            [flags::FIN, flags::RST, flags::RST | flags::ACK]
                 .into_iter()
                 .flat_map(|flags| {
                     both(move |it| {

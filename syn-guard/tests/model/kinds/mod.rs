@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use self::limited::limited;
 pub use self::syns::{SIGNED_AND_KNOWN, SIGNED_AND_UNKNOWN};
 use crate::build::{Fragment, PROVIDER_VLAN, Segment, VLAN, flags};
-use crate::setting::{PROTECTING, UNGUARDED, server};
+use crate::setting::{PROTECTING, UNGUARDED, connected, server};
 
 /// A kind and its frames.
 pub type Kind = (&'static str, Vec<Segment>);
@@ -57,6 +57,21 @@ fn with(flags: &[u8]) -> Vec<Segment> {
         .iter()
         .flat_map(|flags| both(|segment| segment.flags = *flags))
         .collect()
+}
+
+/// Of connections that the stack knows.
+fn of_connections() -> Vec<Segment> {
+    let mut segments = Vec::new();
+    for ipv6 in [false, true] {
+        for flags in [flags::ACK, flags::ACK | flags::PSH, flags::FIN | flags::ACK] {
+            let service = SocketAddr::new(server(ipv6), PROTECTING);
+            segments.push(Segment {
+                flags,
+                ..Segment::syn(connected(ipv6, 0), service)
+            });
+        }
+    }
+    segments
 }
 
 /// IPv6 destination options.
@@ -195,9 +210,13 @@ fn no_syns() -> Vec<Kind> {
         ),
         ("SYN to port 0", both(|it| it.destination.set_port(0))),
         (
-            "ACK, with or without data (see below for what comes behind XDP)",
+            "ACK or FIN-ACK, with or without data, of a connection",
+            of_connections(),
+        ),
+        (
+            "ACK or FIN-ACK, with or without data, of none (see below for what a cookie went to)",
             [
-                with(&[flags::ACK, flags::ACK | flags::PSH]),
+                with(&[flags::ACK, flags::ACK | flags::PSH, flags::FIN | flags::ACK]),
                 both(|it| {
                     it.flags = flags::ACK | flags::PSH;
                     it.payload = vec![7; 100];
@@ -205,7 +224,7 @@ fn no_syns() -> Vec<Kind> {
             ]
             .concat(),
         ),
-        ("FIN", with(&[flags::FIN, flags::FIN | flags::ACK])),
+        ("FIN", with(&[flags::FIN])),
         ("RST", with(&[flags::RST, flags::RST | flags::ACK])),
         ("SYN-ACK", with(&[flags::SYN | flags::ACK])),
         (

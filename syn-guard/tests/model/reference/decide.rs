@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use syn_guard_common::abi::{ListKind, Reason, State, listener_flags};
+use syn_guard_common::abi::{Action, ListKind, Reason, State, listener_flags};
 
 use super::options;
 use super::parse::{Frame, Located, Tcp, locate, tcp};
@@ -59,8 +59,11 @@ impl World {
             local: SocketAddr::new(located.destination, tcp.destination),
         };
         if !tcp.syn || tcp.ack || tcp.rst || tcp.fin {
-            self.segment(&flow, &tcp);
-            return self.without_syn(&flow, &tcp).into();
+            let reason = self.without_syn(&flow, &tcp);
+            if reason.action() == Action::Pass {
+                self.segment(&flow, &tcp);
+            }
+            return reason.into();
         }
         if state == State::Off {
             return Reason::NotGuarded.into();
@@ -134,6 +137,7 @@ impl World {
             flow,
             listener,
             granted,
+            syn_length: frame.bytes.len(),
             echo: offer.timestamp.unwrap_or(0),
             keys: match self.engine {
                 Engine::Reqsk => Some(self.keys),
@@ -145,6 +149,8 @@ impl World {
             return Reason::Unanswerable.into();
         }
         self.count(flow.local.port(), |counts| counts.cookies_sent += 1);
+        let cell = (self.cell_of)(&flow);
+        self.cookies_sent.entry(cell).or_default().insert(flow);
         Decision {
             reason: Reason::CookieSent,
             reply: Some(Box::new(reply)),
@@ -222,18 +228,28 @@ impl World {
         });
     }
 
-    /// Where the kernel makes the cookies, XDP drops what would be answered
-    /// with RST. No generated segment carries a cookie of the kernel's.
+    /// An ACK of no connection is a stray one, unless a cookie went to its flow.
+    /// Then the TC program looks at it; where the kernel makes the cookies, XDP
+    /// drops what would be answered with RST. No generated segment carries a
+    /// cookie of the kernel's.
     fn without_syn(&self, flow: &Flow, tcp: &Tcp) -> Reason {
-        let looked_at = self.engine == Engine::Kernel && tcp.ack && !tcp.syn && !tcp.rst;
+        let looked_at = tcp.ack && !tcp.syn && !tcp.rst;
         let service = self.services.get(&flow.local.port());
         let protects = service.is_some_and(|it| it.validating && it.state == State::Protecting);
         let key = (flow.local.ip(), flow.local.port(), 0);
         let listens = self.listeners.get(&key).is_some_and(|entry| entry.alive);
-        if looked_at && protects && listens && !self.connections.contains(flow) {
-            Reason::NoCookie
-        } else {
-            Reason::Segment
+        if !looked_at || !protects || !listens || self.connections.contains(flow) {
+            return Reason::Segment;
+        }
+        let sent = self.cookies_sent.get(&(self.cell_of)(flow));
+        match (sent, self.engine) {
+            (Some(flows), Engine::Reqsk) if flows.len() > 1 || flows.contains(flow) => {
+                Reason::Segment
+            }
+            (Some(flows), Engine::Kernel) if flows.len() > 1 || flows.contains(flow) => {
+                Reason::NoCookie
+            }
+            _ => Reason::StrayAck,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Reply {
     pub flow: Flow,
     pub listener: Listener,
     pub granted: Granted,
+    /// Bytes of the SYN's frame: the answer has no more.
+    pub syn_length: usize,
     /// The SYN's TSval.
     pub echo: u32,
     /// None: the cookie is the kernel's.
@@ -133,8 +135,7 @@ impl Reply {
     /// In the kernel's order.
     fn options(&self, now_ns: u64) -> Vec<u8> {
         let granted = &self.granted;
-        let mut options = vec![2, 4];
-        options.extend(self.listener.mss.to_be_bytes());
+        let mut options = Vec::new();
         if let Some(bits) = granted.timestamp_bits {
             options.extend(if granted.sack { [4, 2] } else { [1, 1] });
             options.extend([8, 10]);
@@ -145,6 +146,12 @@ impl Reply {
         }
         if granted.scaling {
             options.extend([1, 3, 3, self.listener.scale]);
+        }
+        let ip = if self.flow.local.is_ipv4() { 20 } else { 40 };
+        let without = self.link.len() + ip + 20 + options.len();
+        if without + 4 <= self.syn_length {
+            let [high, low] = self.listener.mss.to_be_bytes();
+            options.splice(0..0, [2, 4, high, low]);
         }
         options
     }

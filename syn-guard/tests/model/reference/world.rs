@@ -93,6 +93,11 @@ pub struct World {
     pub half_open: HashMap<Flow, HalfOpen>,
     /// The limit that every source and every prefix is over.
     pub over: Option<Reason>,
+    /// Which cell of the filter of cookies sent a flow has: the filter may take
+    /// flows that share one for each other.
+    pub cell_of: fn(&Flow) -> u32,
+    /// By cell: flows that a cookie went to.
+    pub cookies_sent: HashMap<u32, HashSet<Flow>>,
 }
 
 impl World {
@@ -111,6 +116,8 @@ impl World {
             connections: HashSet::new(),
             half_open: HashMap::new(),
             over: None,
+            cell_of: |_| 0,
+            cookies_sent: HashMap::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use syn_guard::datapath::{
     DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory, XdpModeChoice,
 };
 use syn_guard_common::abi::{
-    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac,
+    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac, sent_cell,
 };
 use syn_guard_common::cookie::Key;
 use syn_guard_common::wire::found;
@@ -88,6 +88,7 @@ impl Rig {
             world: World {
                 knows_md5: knows(found::MD5),
                 knows_ao: knows(found::AUTHENTICATION),
+                cell_of: |flow| sent_cell(abi_flow(flow).hash()) as u32,
                 ..World::new(engine)
             },
             datapath,

@@ -87,6 +87,8 @@ pub(super) fn start(
         .context("no map PROGRESS")?
         .try_into()?;
     let name = match (flood.target, flood.options == TcpOptions::FULL) {
+        (SocketAddr::V4(_), _) if flood.acks => "flood_ipv4_acks",
+        (SocketAddr::V6(_), _) if flood.acks => "flood_ipv6_acks",
         (SocketAddr::V4(_), false) => "flood_ipv4",
         (SocketAddr::V4(_), true) => "flood_ipv4_full",
         (SocketAddr::V6(_), false) => "flood_ipv6",

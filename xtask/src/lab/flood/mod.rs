@@ -1,4 +1,4 @@
-//! Spoofed SYN floods: fast ones made by an XDP program, slow ones through a packet socket.
+//! Spoofed floods of SYNs or ACKs: fast ones made by an XDP program, slow ones through a packet socket.
 
 mod fast;
 mod plan;
@@ -34,6 +34,7 @@ pub struct Flood {
     sources: Option<(IpAddr, u64)>,
     options: TcpOptions,
     first: bool,
+    acks: bool,
 }
 
 impl Flood {
@@ -48,6 +49,7 @@ impl Flood {
             sources: None,
             options: TcpOptions::SHORT,
             first: false,
+            acks: false,
         }
     }
 
@@ -86,6 +88,15 @@ impl Flood {
     #[must_use]
     pub fn full_options(mut self) -> Self {
         self.options = TcpOptions::FULL;
+        self
+    }
+
+    /// ACKs of connections that never were, without options, in place of SYNs. What
+    /// they acknowledge changes with every frame too.
+    #[must_use]
+    pub fn acks(mut self) -> Self {
+        self.acks = true;
+        self.options = TcpOptions::NONE;
         self
     }
 

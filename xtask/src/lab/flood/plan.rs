@@ -119,7 +119,8 @@ pub(super) fn segment(flood: &Flood) -> Segment {
         seq: 0,
         ack: 0,
         flags: Flags {
-            syn: true,
+            syn: !flood.acks,
+            ack: flood.acks,
             ..Flags::default()
         },
         window: 64_240,

@@ -54,7 +54,7 @@ pub(super) fn start(
             let elapsed = started.elapsed().min(duration);
             let due = elapsed.as_nanos() * u128::from(rate) / 1_000_000_000;
             while u128::from(number) < due && !stop.load(Ordering::Relaxed) {
-                let numbers = [0, 1, 2].map(|part| {
+                let numbers = [0, 1, 2, 3].map(|part| {
                     let mut hasher = random.build_hasher();
                     hasher.write_u64(number);
                     hasher.write_u8(part);
@@ -64,6 +64,9 @@ pub(super) fn start(
                 let port = 1024 + (((numbers[2] & 0xffff) * 64_512) >> 16) as u16;
                 segment.source = SocketAddr::new(source, port);
                 segment.seq = (numbers[2] >> 32) as u32;
+                if segment.flags.ack {
+                    segment.ack = numbers[3] as u32;
+                }
                 socket.send(&plan::frame(&segment)?)?;
                 number += 1;
                 count.0.store(number, Ordering::Relaxed);

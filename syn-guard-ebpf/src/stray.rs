@@ -1,0 +1,118 @@
+//! ACKs in XDP: those of no connection are told from the others, and dropped
+//! where they are too many, before they cost the stack anything.
+//!
+//! Only a look-up tells them for certain: a connection may have been silent for
+//! hours. Flows found established lately and flows that a cookie went to are not
+//! looked up.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::programs::XdpContext;
+use syn_guard_common::abi::{Reason, Sent, State};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::wire::{Headers, Tcp, flags};
+
+use crate::frame::Packet;
+use crate::maps::{SETTINGS, STRAYS};
+use crate::sockets::Socket;
+use crate::state::Service;
+use crate::{clock, count, engine, filters, handed, kernel_cookie, listeners, sent};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Looks at a segment to a service that is no SYN.
+#[inline(always)]
+pub fn handle(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    hash: u32,
+    service: &Service,
+) -> Reason {
+    if tcp.flags & (flags::ACK | flags::SYN | flags::RST) != flags::ACK
+        || !service.is_validating()
+        || (filters::is_established(hash) && !may_be_replayed(tcp, hash))
+    {
+        return Reason::Segment;
+    }
+    let protecting = service.state() == State::Protecting;
+    let sent = sent::lately(hash);
+    if !engine::is_kernel() && (!protecting || sent == Sent::Maybe) {
+        // The TC program looks at its cookie.
+        return Reason::Segment;
+    }
+    if listeners::find(flow).is_none() {
+        return Reason::Segment;
+    }
+    let Some(socket) = Socket::find(context.as_ptr(), flow) else {
+        return Reason::Segment;
+    };
+    if !socket.is_listener() {
+        socket.release();
+        filters::mark_established(hash);
+        return Reason::Segment;
+    }
+    if engine::is_kernel() && filters::just_completed(hash) {
+        // Right behind its handshake, which the stack has not seen yet.
+        socket.release();
+        return Reason::Segment;
+    }
+    if protecting && sent != Sent::Maybe && !may_pass(service.slot) {
+        socket.release();
+        count::service(service.slot, |counters| counters.strays_dropped += 1);
+        return Reason::AckFlood;
+    }
+    let valid = kernel_cookie::check(&socket, &Packet::of_xdp(context), headers);
+    socket.release();
+    if valid {
+        // Where the guard makes the cookies, this one is the stack's own.
+        return if engine::is_kernel() {
+            kernel_cookie::valid(tcp, flow, hash, service)
+        } else {
+            Reason::Segment
+        };
+    }
+    if !protecting {
+        return Reason::Segment;
+    }
+    if sent == Sent::No {
+        return Reason::StrayAck;
+    }
+    if !engine::is_kernel() {
+        return Reason::Segment;
+    }
+    sent::tried(hash);
+    count::service(service.slot, |counters| counters.cookies_rejected += 1);
+    Reason::NoCookie
+}
+
+/// Whether a flow that was found established is looked at all the same: where
+/// the stack validates, it would take the cookie again.
+#[inline(always)]
+fn may_be_replayed(tcp: &Tcp, hash: u32) -> bool {
+    engine::is_kernel() && handed::was_over(hash, tcp.acknowledgement.wrapping_sub(1))
+}
+
+/// Counts an ACK of no connection, to whose flow no cookie went lately or too
+/// many such, towards the limit of this second on this CPU; whether it may pass.
+#[inline(always)]
+fn may_pass(slot: u32) -> bool {
+    let (Some(settings), Some(strays)) = (SETTINGS.get(0), STRAYS.get_ptr_mut(slot)) else {
+        return true;
+    };
+    let second = clock::now_ns() / SECOND_NS;
+    // SAFETY: this CPU's own value.
+    let [since, count] = unsafe { &mut *strays };
+    if *since != second {
+        *since = second;
+        *count = 0;
+    }
+    if settings.stray_rate == 0 {
+        return true;
+    }
+    if *count >= settings.stray_rate {
+        return false;
+    }
+    *count += 1;
+    true
+}
