@@ -30,15 +30,19 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A lab whose kernel has this `tcp_syncookies` and soon forgets half-open
-/// connections.
+/// A lab whose kernel has this `tcp_syncookies`, soon forgets half-open
+/// connections and has nothing that a guard would harden.
 fn lab(syncookies: &str) -> Option<Lab> {
     let lab = Lab::for_test().unwrap()?;
     lab.separate_cores().unwrap();
-    lab.server()
-        .set_sysctl("net.ipv4.tcp_synack_retries", "0")
-        .unwrap();
-    lab.server().set_sysctl(SYNCOOKIES, syncookies).unwrap();
+    for (name, value) in [
+        (SYNCOOKIES, syncookies),
+        ("net.ipv4.tcp_synack_retries", "0"),
+        ("net.ipv4.tcp_max_syn_backlog", "16384"),
+        ("net.core.somaxconn", "16384"),
+    ] {
+        lab.server().set_sysctl(name, value).unwrap();
+    }
     Some(lab)
 }
 

@@ -63,6 +63,14 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "half_open", Nothing),
     file(
         "syn-guard",
+        "harden",
+        Some(&[(
+            "below_the_limit_it_hardens_only_and_counts_as_the_kernel_does",
+            "goes by time-outs of the kernel, to the second",
+        )]),
+    ),
+    file(
+        "syn-guard",
         "interfaces",
         All("counts cookies that the guard validates, and makes bridges"),
     ),
@@ -115,6 +123,7 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "stack", Nothing),
     file("syn-guard", "switch", All(FAST)),
     file("syn-guard", "syn_ack", Nothing),
+    file("syn-guard", "tune", Nothing),
     file("syn-guard", "virtio", Nothing),
     file(
         "syn-guard",
