@@ -94,6 +94,18 @@ const fn share_that_counts(share: u64, mode: Mode, state: State) -> u64 {
     }
 }
 
+/// Why the system is hardened: what this service has, or does.
+fn pressed(guarded: &Guarded, percent: u64, at_percent: u64) -> String {
+    let (port, limit) = (guarded.port, guarded.rules.limits.half_open.on);
+    // Its share counts what cookies kept away, or another limit was the reason.
+    if guarded.state() == State::Protecting {
+        return format!("service {port} protects");
+    }
+    format!(
+        "service {port} has {percent} % of the half-open connections at which it protects ({limit}; harden.at_percent is {at_percent})"
+    )
+}
+
 impl Controller {
     /// Hardens the system, or undoes it, as the services need.
     pub(super) fn keep_hardened(&mut self) {
@@ -130,10 +142,7 @@ impl Controller {
             None => {}
             Some(true) => {
                 let of = most.map_or_else(String::new, |(percent, guarded)| {
-                    format!(
-                        "service {} has {percent} % of the half-open connections at which it protects ({}; harden.at_percent is {})",
-                        guarded.port, guarded.rules.limits.half_open.on, harden.at_percent
-                    )
+                    pressed(guarded, percent, harden.at_percent)
                 });
                 self.harden(of, percent);
             }
@@ -167,6 +176,7 @@ impl Controller {
                 warn!("not hardened: {error}");
             }
         }
+        self.services.retries_may_have_changed();
         let done = if done.is_empty() {
             "nothing to change".to_owned()
         } else {
@@ -198,6 +208,7 @@ impl Controller {
                 Err(error) => warn!("the hardening of {name} is not undone: {error}"),
             }
         }
+        self.services.retries_may_have_changed();
         let done = if done.is_empty() {
             "nothing to undo".to_owned()
         } else {

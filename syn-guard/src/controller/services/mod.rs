@@ -30,6 +30,7 @@ use crate::events::EventLog;
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
+use crate::kernel::sysctl;
 
 /// How often the connections of a protecting service are told to the data
 /// path: well within the 60 s that its filter remembers them.
@@ -145,6 +146,16 @@ impl Services {
     /// A service's listeners.
     pub fn backlog(&self, port: u16) -> Option<&Backlog> {
         self.backlogs.get(&port)
+    }
+
+    /// Notes `tcp_synack_retries` at once, not only with the next second: it
+    /// decides at every time-out from now on.
+    pub fn retries_may_have_changed(&mut self) {
+        // What cannot be read now is read, or complained of, with the rest.
+        if let Ok(retries) = sysctl::get_u64("net.ipv4.tcp_synack_retries") {
+            self.lives
+                .found(now_ns(), u32::try_from(retries).unwrap_or(u32::MAX));
+        }
     }
 
     /// When the kernel gives half-open connections up.
