@@ -75,9 +75,9 @@ pub const fn sent_mark(cell: u32, hash: u32, jiffies: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn sent_lately(cell: u32, hash: u32, jiffies: u64) -> Sent {
-    if !SENT_AGE.is_recent(cell as u8, SENT_AGE.mark(jiffies)) {
-        Sent::No
-    } else if cell & SEVERAL == 0 && (cell ^ hash) & HASH != 0 {
+    let recent = SENT_AGE.is_recent(cell as u8, SENT_AGE.mark(jiffies));
+    let anothers = cell & SEVERAL == 0 && (cell ^ hash) & HASH != 0;
+    if !recent || anothers {
         Sent::No
     } else if cell & TRIES == TRIES {
         Sent::Tried
