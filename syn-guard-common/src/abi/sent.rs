@@ -4,7 +4,7 @@
 //!
 //! | bits | what |
 //! | --- | --- |
-//! | 31-18 | the bits of the flow's hash that are not the cell's index |
+//! | 31-18 | these bits of the flow's hash, which are not of the cell's index |
 //! | 17 | it stands for several flows |
 //! | 11-8 | segments without a valid cookie since the cookie went |
 //! | 7-0 | tick of the last cookie |
@@ -17,8 +17,9 @@
 
 use super::filter::Age;
 
-/// Cells (1 MiB).
-pub const SENT_CELLS: usize = 1 << 18;
+/// Cells (256 KiB): a flood fills them in less than a second, and four times as
+/// many too, which then no longer fit a core's cache.
+pub const SENT_CELLS: usize = 1 << 16;
 
 /// A client whose ACK is lost sends again after 1, 2, 4 ... seconds: the fifth
 /// time half a minute after its SYN, the sixth a minute after it. 32 ticks of
@@ -35,7 +36,7 @@ const TICK: u32 = 0xff;
 const TRY: u32 = 1 << 8;
 const TRIES: u32 = SENT_TRIES * TRY;
 const SEVERAL: u32 = 1 << 17;
-const HASH: u32 = !(SENT_CELLS as u32 - 1);
+const HASH: u32 = 0xfffc_0000;
 
 /// What a cell says of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,9 @@ pub const fn sent_mark(cell: u32, hash: u32, jiffies: u64) -> u32 {
     } else {
         several
     };
+    // Of several flows the hash says nothing: a cell that stays as it is need not
+    // be written.
+    let hash = if several == 0 { hash } else { cell };
     (hash & HASH) | several | now as u32
 }
 
