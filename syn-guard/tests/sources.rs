@@ -301,9 +301,10 @@ fn answers_have_no_more_bytes_than_what_they_answer() {
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
+    let offers = [TcpOptions::NONE, TcpOptions::SHORT, TcpOptions::FULL];
     for (ipv6, options) in [false, true]
         .into_iter()
-        .flat_map(|ipv6| [TcpOptions::SHORT, TcpOptions::FULL].map(|options| (ipv6, options)))
+        .flat_map(|ipv6| offers.map(|options| (ipv6, options)))
     {
         settle(&mut hand_made);
         let cookies = verdict(&guard, &lab, "cookie_sent");
