@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use xtask::lab::{Flood, Guard, HonestClients, HonestReport, Lab, Nginx};
 
-/// The rate of the flood, SYNs a second.
+/// SYNs a second.
 const RATE: u64 = 300_000;
 const ROUND: Duration = Duration::from_secs(4);
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
