@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use syn_guard_common::abi::{Mode, State};
 use syn_guard_common::policy::{
-    Counts, Kind, Limits, Outcome, Reason, Rules, Sample, Service, Sources, Switch, Trigger,
-    Wanted, Why, harden,
+    Change, Counts, Kind, Limits, Outcome, Reason, Rules, Sample, Service, Sources, Switch,
+    Trigger, Wanted, Why, harden,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -97,6 +97,15 @@ fn rules(mode: Mode) -> impl Strategy<Value = Rules> {
     })
 }
 
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![
+        1 => Just(Mode::Off),
+        1 => Just(Mode::Observe),
+        4 => Just(Mode::Auto),
+        4 => Just(Mode::Protect),
+    ]
+}
+
 /// A service with its data path.
 struct Run {
     service: Service,
@@ -154,6 +163,19 @@ impl Run {
                 syns,
                 unanswered: traffic.new_sources.min(syns),
             },
+        }
+    }
+
+    /// The operator says another mode.
+    fn enter_mode(&mut self, mode: Mode) {
+        let now_ns = self.second * SECOND + 3 * SECOND / 4;
+        self.rules.mode = mode;
+        if let Some(change) = self.service.demand(mode, now_ns) {
+            self.state = change.to;
+            self.since_ns = now_ns;
+            if change.to == State::Protecting {
+                self.began_ns = now_ns;
+            }
         }
     }
 
@@ -279,6 +301,35 @@ proptest! {
                 prop_assert!(sample.now_ns - run.began_ns >= rules.hold_ns, "{} s", run.second);
                 prop_assert!(sample.now_ns - pressed_ns >= rules.hold_ns);
                 prop_assert!(rules.limits.half_open.is_calm(pressure));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_released_within_the_hold_of_a_loud_second_whatever_the_modes(
+        rules in rules(Mode::Auto),
+        seconds in seconds(),
+        modes in vec((modes(), 1..20_usize), 1..25),
+    ) {
+        let mut run = Run::new(rules);
+        let modes = modes.into_iter().flat_map(|(mode, times)| vec![mode; times]);
+        // When it was loud last while it protected.
+        let mut loud_ns = 0;
+        for (traffic, mode) in seconds.iter().zip(modes) {
+            run.enter_mode(mode);
+            let (sample, outcome) = run.take(traffic);
+            let signals = run.service.signals();
+            let limits = &rules.limits;
+            let calm = limits.half_open.is_calm(signals.pressure)
+                && limits.retransmitted.is_calm(signals.retransmitted)
+                && limits.refused.is_calm(signals.refused);
+            if !calm {
+                loud_ns = sample.now_ns;
+            }
+            if let Some(Change { why: Why::Calm { .. }, .. }) = outcome.change {
+                prop_assert_eq!(mode, Mode::Auto);
+                prop_assert!(sample.now_ns - loud_ns >= rules.hold_ns, "{} s", run.second);
+                prop_assert!(sample.now_ns - run.began_ns >= rules.hold_ns, "{} s", run.second);
             }
         }
     }

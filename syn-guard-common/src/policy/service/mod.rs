@@ -232,6 +232,10 @@ impl Service {
         self.window
             .push(sample.now_ns, sample.counts, sample.sources);
         let load = self.measure(sample, rules);
+        // Whatever the mode: it may become auto in the middle of a flood.
+        let calm = self.is_calm(load, rules);
+        let is_over = self.state == State::Protecting
+            && self.hold.is_over(sample.now_ns, calm, rules.hold_ns);
         match (rules.mode, self.state) {
             (Mode::Auto, State::Observing) => {
                 if let Some(reason) = self.reached(sample, rules) {
@@ -242,8 +246,6 @@ impl Service {
                 }
             }
             (Mode::Auto, State::Protecting) => {
-                let calm = self.is_calm(load, rules);
-                let is_over = self.hold.is_over(sample.now_ns, calm, rules.hold_ns);
                 // One sample says nothing of unanswered cookies.
                 if is_over && load.is_some() && outcome.change.is_none() {
                     let why = Why::Calm {

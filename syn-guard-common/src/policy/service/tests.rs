@@ -209,6 +209,18 @@ fn mode_protect_is_never_released() {
 }
 
 #[test]
+fn a_flood_in_mode_protect_is_held_in_mode_auto_as_well() {
+    let mut service = Service::new(0);
+    service.demand(Mode::Protect, 1).unwrap();
+    let counts = |second: u64| cookies(second.min(60) * 1000, 0);
+    // The mode becomes auto when the window of the flood, 5 s, has just emptied.
+    let found = released(&mut service, Mode::Protect, 1..66, counts);
+    assert_eq!(found, None);
+    let found = released(&mut service, Mode::Auto, 66..100, counts).unwrap();
+    assert!((70..=76).contains(&found), "{found}");
+}
+
+#[test]
 fn a_mode_demands_a_state_or_leaves_it() {
     let states = [State::Off, State::Observing, State::Protecting];
     for (mode, expected) in [
