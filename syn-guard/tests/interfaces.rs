@@ -11,8 +11,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::{Array, Map, MapData};
 use common::{SOON, second_cable, spoofed, wait_until};
 use nix::sys::signal::Signal;
+use syn_guard::kernel::channels::receive_queues;
+use syn_guard::kernel::cpus::online;
+use syn_guard_common::abi::Settings;
 use xtask::lab::{
     CLIENT_INTERFACE, Guard, HandMade, Lab, Namespace, Offload, Passing, SERVER_INTERFACE,
     SERVER_IPV4, SERVER_IPV6, TcpOptions,
@@ -294,6 +298,48 @@ fn where_native_mode_is_refused_the_error_says_what_to_change() {
         );
         assert!(guard.stop_at_once().unwrap().success());
     }
+}
+
+/// What each CPU may answer a prefix in a second.
+fn reply_rate_of_a_cpu(lab: &Lab) -> u64 {
+    let pinned = MapData::from_pin(lab.guard_pins().join("SETTINGS")).unwrap();
+    let settings = Array::<_, Settings>::try_from(Map::Array(pinned)).unwrap();
+    settings.get(&0, 0).unwrap().reply_rate
+}
+
+#[test]
+fn limits_are_shared_out_among_the_queues_that_are_used() {
+    /// The default of `limits.reply_rate`.
+    const REPLY_RATE: u64 = 10_000;
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let script = format!(
+        "ip link del {SERVER_INTERFACE}
+         ip link add {SERVER_INTERFACE} numrxqueues 4 numtxqueues 1 type veth \
+             peer name sg-peer numrxqueues 1 numtxqueues 1
+         ip link set sg-peer up
+         ip link set {SERVER_INTERFACE} up"
+    );
+    lab.server().output("sh", &["-ec", &script]).unwrap();
+    let used = || {
+        lab.server()
+            .run(|| receive_queues(SERVER_INTERFACE))
+            .unwrap()
+    };
+    assert_eq!(used(), Some(4));
+    let guard = Guard::start(&lab, &[]).unwrap();
+    for queues in [4, 1, 3] {
+        lab.server()
+            .set_receive_queues(SERVER_INTERFACE, queues)
+            .unwrap();
+        assert_eq!(used(), Some(queues));
+        let cpus = online().min(queues.into());
+        wait_until("each CPU has its share", SOON * 3, || {
+            reply_rate_of_a_cpu(&lab) == REPLY_RATE.div_ceil(cpus)
+        });
+    }
+    assert!(guard.stop_at_once().unwrap().success());
 }
 
 #[test]

@@ -5,7 +5,9 @@ use syn_guard_common::address::Address;
 
 use super::{ControllerError, LimitOptions};
 use crate::datapath::DataPath;
-use crate::kernel::interfaces::interfaces;
+use crate::kernel::channels::receive_queues;
+use crate::kernel::cpus;
+use crate::kernel::interfaces::{Interface, interfaces};
 
 /// Bits of a mapped IPv4 address before the IPv4 address.
 const MAPPED_BITS: u32 = 96;
@@ -22,7 +24,8 @@ pub struct Limits {
 
 impl Limits {
     /// Tells the data path, if it was told something else. Packets come on as
-    /// many CPUs at a time as the guarded interfaces have receive queues.
+    /// many CPUs at a time as the guarded interfaces use receive queues, which may
+    /// change at any time.
     ///
     /// # Errors
     /// The kernel refuses, or interfaces cannot be read.
@@ -32,11 +35,11 @@ impl Limits {
         guarded: &[String],
         datapath: &mut DataPath,
     ) -> Result<(), ControllerError> {
-        let before = datapath.maps.settings()?;
         let settings = settings(options, receiving_cpus(guarded)?);
         if self.told == Some(settings) {
             return Ok(());
         }
+        let before = datapath.maps.settings()?;
         let masks = |settings: &Settings| (settings.ipv4_mask, settings.ipv6_mask);
         let other_sources = masks(&before) != masks(&settings);
         datapath.maps.set_settings(settings)?;
@@ -65,13 +68,34 @@ fn mark_sources(most_half_open: u64, datapath: &DataPath) -> Result<(), Controll
 
 /// On how many CPUs packets of these interfaces come at a time, at most.
 fn receiving_cpus(guarded: &[String]) -> Result<u64, ControllerError> {
-    let queues: u64 = interfaces()?
-        .iter()
-        .filter(|interface| guarded.contains(&interface.name))
-        .map(|interface| u64::from(interface.receive_queues))
-        .sum();
-    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-    Ok(queues.clamp(1, cpus))
+    let online = cpus::online();
+    let mut queues = 0;
+    let mut silent = Vec::new();
+    for name in guarded {
+        match receive_queues(name) {
+            Some(used) => queues += u64::from(used),
+            None => silent.push(name),
+        }
+    }
+    if !silent.is_empty() {
+        queues += interfaces()?
+            .iter()
+            .filter(|interface| silent.contains(&&interface.name))
+            .map(|interface| queues_of(interface, online))
+            .sum::<u64>();
+    }
+    Ok(queues.clamp(1, online))
+}
+
+/// The receive queues of an interface whose driver does not say how many it uses.
+/// A bridge or a VLAN has none: its packets come as those of the interfaces below
+/// do. So it is with loopback, and whoever sends.
+const fn queues_of(interface: &Interface, online: u64) -> u64 {
+    if interface.software || interface.loopback {
+        online
+    } else {
+        interface.receive_queues as u64
+    }
 }
 
 /// The settings for these options, on so many CPUs. What is counted by each CPU
@@ -114,6 +138,26 @@ mod tests {
             (many.heavy, many.reply_rate, many.source_rate),
             (8, 157, 200)
         );
+    }
+
+    #[test]
+    fn what_has_no_queues_of_its_own_receives_on_every_cpu() {
+        let card = Interface {
+            receive_queues: 3,
+            loopback: false,
+            software: false,
+            ..interfaces().unwrap().swap_remove(0)
+        };
+        let bridge = Interface {
+            software: true,
+            ..card.clone()
+        };
+        let loopback = Interface {
+            loopback: true,
+            ..card.clone()
+        };
+        let queues = [card, bridge, loopback].map(|interface| queues_of(&interface, 8));
+        assert_eq!(queues, [3, 8, 8]);
     }
 
     #[test]

@@ -235,6 +235,13 @@ impl Controller {
                 .services
                 .refresh(&mut controller.datapath, &mut controller.event_log)
         });
+        self.tell("limits", |controller| {
+            controller.limits.tell(
+                &controller.options.limits,
+                &controller.options.interfaces,
+                &mut controller.datapath,
+            )
+        });
         self.tell("prefixes", |controller| {
             let maps = &mut controller.datapath.maps.prefixes;
             controller.prefixes.refresh(maps, &mut controller.event_log)

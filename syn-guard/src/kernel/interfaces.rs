@@ -93,8 +93,11 @@ pub struct Interface {
     pub loopback: bool,
     /// Its frames begin with an Ethernet header (`ARPHRD_ETHER`, and loopback).
     pub ethernet: bool,
-    /// Its receive queues.
+    /// Receive queues that it could use; see [`super::channels`].
     pub receive_queues: u32,
+    /// It has a kind (`IFLA_INFO_KIND`): no hardware, but a bridge, a VLAN or the
+    /// like.
+    pub software: bool,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
     /// The other end, if it is a veth.
@@ -189,6 +192,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
                 .any(|ethernet| ethernet.to_ne_bytes() == kind)
         ),
         receive_queues: 1,
+        software: false,
         xdp: None,
         veth_peer: None,
     };
@@ -207,7 +211,11 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
             libc::IFLA_XDP => read.xdp = xdp(value)?,
             libc::IFLA_LINK => peer = Some(parse_u32(value)?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_u32(value)?.cast_signed()),
-            libc::IFLA_LINKINFO => veth = is_veth(value)?,
+            libc::IFLA_LINKINFO => {
+                let kind = kind(value)?;
+                read.software = kind.is_some();
+                veth = kind.is_some_and(|kind| kind.starts_with(b"veth"));
+            }
             _ => {}
         }
     }
@@ -217,15 +225,15 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
     Ok(read)
 }
 
-/// Whether the nested attributes of `IFLA_LINKINFO` say so.
-fn is_veth(nested: &[u8]) -> Result<bool, NetlinkError> {
+/// The kind of the nested attributes of `IFLA_LINKINFO`.
+fn kind(nested: &[u8]) -> Result<Option<Vec<u8>>, NetlinkError> {
     for attribute in NlasIterator::new(nested) {
         let attribute = attribute?;
         if attribute.kind() == libc::IFLA_INFO_KIND {
-            return Ok(attribute.value().starts_with(b"veth"));
+            return Ok(Some(attribute.value().to_vec()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The nested attributes of `IFLA_XDP`.

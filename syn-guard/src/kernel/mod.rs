@@ -7,6 +7,8 @@
 pub mod addresses;
 pub mod bpf_owners;
 pub mod changes;
+pub mod channels;
+pub mod cpus;
 pub mod interfaces;
 pub mod netlink;
 pub mod owners;

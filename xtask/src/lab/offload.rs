@@ -1,13 +1,8 @@
 //! Offloads of an interface, as `ethtool -K` switches them.
 
-use std::{
-    net::{Ipv4Addr, UdpSocket},
-    os::fd::AsRawFd as _,
-};
-
 use anyhow::{Context as _, Result};
 
-use super::Namespace;
+use super::{Namespace, ethtool};
 
 /// What an interface may do for the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +48,6 @@ fn set(interface: &str, offload: Offload, on: bool) -> Result<()> {
         command: offload.command(),
         data: u32::from(on),
     };
-    // SAFETY: all zeroes is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(15)) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // SAFETY: the request is as SIOCETHTOOL wants it, and it and its value outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if result != 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(())
+    // SAFETY: `struct ethtool_value`, which these commands take.
+    unsafe { ethtool::call(interface, &mut value) }
 }

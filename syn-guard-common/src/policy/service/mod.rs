@@ -245,18 +245,18 @@ impl Service {
                     outcome.tell = Some(State::Protecting);
                 }
             }
-            (Mode::Auto, State::Protecting) => {
-                // One sample says nothing of unanswered cookies.
-                if is_over && load.is_some() && outcome.change.is_none() {
-                    let why = Why::Calm {
-                        pressure: self.signals.pressure,
-                        limit: rules.limits.half_open.off,
-                        hold_ns: rules.hold_ns,
-                    };
-                    let now = sample.now_ns;
-                    outcome.change = Some(self.enter(State::Observing, why, now, now));
-                    outcome.tell = Some(State::Observing);
-                }
+            // One sample says nothing of unanswered cookies.
+            (Mode::Auto, State::Protecting)
+                if is_over && load.is_some() && outcome.change.is_none() =>
+            {
+                let why = Why::Calm {
+                    pressure: self.signals.pressure,
+                    limit: rules.limits.half_open.off,
+                    hold_ns: rules.hold_ns,
+                };
+                let now = sample.now_ns;
+                outcome.change = Some(self.enter(State::Observing, why, now, now));
+                outcome.tell = Some(State::Observing);
             }
             _ => {}
         }
