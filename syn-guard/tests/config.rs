@@ -15,10 +15,11 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use common::{verdict, wait_until};
+use common::{spoofed, verdict, wait_until};
 use nix::sys::signal::Signal;
 use xtask::lab::{
-    Flood, Guard, HonestClients, Lab, Nginx, NginxSetup, PAGE, SERVER_INTERFACE, binary,
+    Flood, Guard, HandMade, HonestClients, Lab, Nginx, NginxSetup, PAGE, SERVER_INTERFACE,
+    TcpOptions, binary,
 };
 
 /// Long enough for anything that a reload or a second of the controller does.
@@ -321,6 +322,69 @@ fn a_bad_file_changes_nothing_and_the_next_good_one_does() {
     let gone = "No such file or directory";
     guard.child().wait_for_line(gone, SOON).unwrap();
     assert_eq!(lab.entry("detection.hold", &[]).0, 7);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn lists_that_are_broken_or_missing_change_nothing() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let path = |name: &str| lab.path(name).display().to_string();
+    let (good, bad, none) = (path("good"), path("bad"), path("none"));
+    fs::write(&good, "10.7.0.0/16\n").unwrap();
+    fs::write(&bad, "10.8.0.0/16\n10.8.0.1/16\n").unwrap();
+    let in_force = format!("[detection]\nhold = 5\n[lists]\ndeny_files = [\"{good}\"]\n");
+    let lab = Configured::new(lab, &in_force);
+    let mut guard = lab.start(&[]);
+    let mut hand_made = HandMade::new(&lab.lab).unwrap();
+    let mut port = 10_000;
+    let mut denied = |guard: &Guard| {
+        port += 1;
+        let source = (spoofed(false, 1), port).into();
+        let mut flow = hand_made
+            .syn(source, nginx.ipv4(), TcpOptions::FULL)
+            .unwrap();
+        let answered = hand_made
+            .syn_ack(&mut flow, Duration::from_secs(1))
+            .unwrap();
+        !answered && guard.status(&lab.lab).unwrap()["prefixes"]["deny"] == 1
+    };
+    let run = |arguments: &[&str]| lab.lab.syn_guard(arguments).unwrap().output().unwrap();
+    let show = || run(&["config", "show"]).stdout;
+    let before = show();
+    let missing = format!("lists.allow_files: {none}: No such file or directory");
+    let broken = format!("{bad}:2: 10.8.0.1/16 has host bits set: did you mean 10.8.0.0/16?");
+    for (list, says) in [(&none, &missing), (&bad, &broken)] {
+        // Nothing else of such a file holds either.
+        let text = in_force.replace("hold = 5", "hold = 6");
+        let text = format!("{text}allow_files = [\"{list}\"]\n");
+        fs::write(&lab.file, text).unwrap();
+        for arguments in [&["reload"][..], &["set", "lists.allow_files", list]] {
+            let output = run(arguments);
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?} {said}");
+            assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+            assert_eq!(show(), before, "{arguments:?}");
+        }
+        guard.child().signal(Signal::SIGHUP).unwrap();
+        let line = guard.child().wait_for_line(says, SOON).unwrap();
+        assert!(line.contains("the configuration stays as it was"), "{line}");
+        assert!(denied(&guard), "what was in force is");
+    }
+    // The list in force may break as well.
+    fs::remove_file(&good).unwrap();
+    fs::write(&lab.file, &in_force).unwrap();
+    let output = run(&["reload"]);
+    let gone = format!("{}:4:15: lists.deny_files: {good}: ", lab.file());
+    assert!(said(&output).contains(&gone), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(run(&["set", "detection.hold", "7"]).status.success());
+    assert!(denied(&guard), "what it said is in force");
+    fs::write(&good, "10.7.0.0/16\n").unwrap();
+    assert!(run(&["reload"]).status.success());
+    assert!(denied(&guard));
     assert!(guard.stop_at_once().unwrap().success());
 }
 

@@ -28,7 +28,7 @@ const LARGEST: u64 = 16 << 20;
 pub fn check(file: &Path) -> Result<(), ConfigError> {
     let layer = read(file)?;
     let mut problems = relations::problems(&layer, &wanted(&layer).options);
-    problems.extend(listed::problems(&layer));
+    problems.extend(listed::problems(&layer, &Layer::new()));
     if problems.is_empty() {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use super::change::{Applied, changes};
 use super::effective::{Layer, Setting, merge, shown, wanted};
 use super::error::{ConfigError, Problem};
 use super::file::{DEFAULT_FILE, read};
+use super::listed;
 use super::place::Origin;
 use super::relations;
 use super::report::{ConfigReport, report};
@@ -83,6 +84,23 @@ impl ConfigSource {
     fn together(&self, from_file: &Layer, run_time: &Layer) -> Result<Layer, ConfigError> {
         let now = merge(&[from_file, &self.flags, run_time]);
         let problems = relations::problems(&now, &wanted(&now).options);
+        self.unless(problems, now)
+    }
+
+    /// The same for a running guard, which must not go on without a file of
+    /// prefixes that it was just told of: those that `before` does not name are
+    /// looked into.
+    fn with_lists(
+        &self,
+        from_file: &Layer,
+        run_time: &Layer,
+        before: &Layer,
+    ) -> Result<Layer, ConfigError> {
+        let now = self.together(from_file, run_time)?;
+        self.unless(listed::problems(&now, before), now)
+    }
+
+    fn unless(&self, problems: Vec<Problem>, now: Layer) -> Result<Layer, ConfigError> {
         if problems.is_empty() {
             Ok(now)
         } else {
@@ -127,7 +145,7 @@ impl ConfigSource {
     pub(super) fn reload_or_default(&mut self, default: &Path) -> Result<Applied, ConfigError> {
         let (file, from_file) = self.read(default)?;
         let now = self
-            .together(&from_file, &Layer::new())
+            .with_lists(&from_file, &Layer::new(), &Layer::new())
             .map_err(|error| ConfigError {
                 file: file.clone(),
                 ..error
@@ -163,7 +181,8 @@ impl ConfigSource {
             run_time.insert(path, Setting::new(value, Origin::RunTime));
         }
         let now = self
-            .together(&self.from_file, &run_time)
+            // A file that broke since must not be in the way of another key.
+            .with_lists(&self.from_file, &run_time, &self.now)
             .map_err(|error| ConfigError {
                 // The file is as right as it was.
                 file: None,

@@ -172,6 +172,37 @@ fn what_is_wrong_changes_nothing() {
 }
 
 #[test]
+fn files_of_prefixes_that_are_broken_or_missing_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (good, bad, none) = (path("good"), path("bad"), path("none"));
+    fs::write(&good, "192.0.2.0/24\n").unwrap();
+    fs::write(&bad, "192.0.2.0/24\n192.0.2.1/24\n").unwrap();
+    let in_force = format!("[lists]\ndeny_files = [\"{good}\"]\n");
+    let mut source = source(&folder, &in_force, &[]);
+    let before = source.report();
+    let missing = format!("lists.allow_files: {none}: No such file or directory");
+    let broken = format!("{bad}:2: 192.0.2.1/24 has host bits set: did you mean 192.0.2.0/24?");
+    for (list, says) in [(&none, &missing), (&bad, &broken)] {
+        write(&folder, &format!("{in_force}allow_files = [\"{list}\"]\n"));
+        let error = source.reload().unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        let error = source.set("lists.allow_files", list).unwrap_err();
+        assert!(error.to_string().starts_with(says), "{error}");
+        assert_eq!(source.report(), before);
+    }
+
+    // One that holds and broke since is said by a reload, and is in the way of
+    // no other key.
+    write(&folder, &in_force);
+    fs::remove_file(&good).unwrap();
+    let error = source.reload().unwrap_err().to_string();
+    assert!(error.contains(&format!("c:2:15: lists.deny_files: {good}: No such file")));
+    source.set("detection.hold", "7").unwrap();
+    assert_eq!(source.wanted().options.lists.deny_files, [Path::new(&good)]);
+}
+
+#[test]
 fn the_default_file_may_be_missing_but_not_vanish() {
     let folder = tempfile::tempdir().unwrap();
     let default = folder.path().join("c");
