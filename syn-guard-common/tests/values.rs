@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use syn_guard_common::abi::{
-    Age, CONNECTION_AGE, ESTABLISHED_AGE, established_cell, listener_flags,
+    Age, CONNECTION_AGE, SENT_AGE, established_cell, established_lately, listener_flags,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::cookie::{self, Terms};
@@ -27,12 +27,9 @@ fn count() -> impl Strategy<Value = u64> {
     prop_oneof![0..4_u64, any::<u64>()]
 }
 
-/// Both ages, with the jiffies of a tick and the ticks they last.
+/// The filters' ages, with the jiffies of a tick and the ticks they last.
 fn age() -> impl Strategy<Value = (Age, u64, u64)> {
-    prop_oneof![
-        Just((CONNECTION_AGE, 2048, 32)),
-        Just((ESTABLISHED_AGE, 1024, 4)),
-    ]
+    prop_oneof![Just((CONNECTION_AGE, 2048, 32)), Just((SENT_AGE, 2048, 32)),]
 }
 
 proptest! {
@@ -122,11 +119,17 @@ proptest! {
     fn an_established_cell_tells_its_flow(
         hash in any::<u32>(),
         other in any::<u32>(),
-        mark in 1..=255_u8,
+        start in 1_u64 << 31..1 << 40,
+        passed in 0..1_u64 << 41,
     ) {
-        let cell = established_cell(hash, mark);
-        prop_assert_eq!(cell as u8, mark);
-        prop_assert_eq!(established_cell(other, mark) == cell, other >> 8 == hash >> 8);
+        let cell = established_cell(hash, start);
+        let at = |hash| established_lately(cell, hash, start + passed);
+        prop_assert_eq!(at(other), at(hash) && other == hash);
+        if passed <= 4 * 1024 {
+            prop_assert!(at(hash));
+        } else if passed >= 5 * 1024 {
+            prop_assert!(!at(hash));
+        }
     }
 
     #[test]

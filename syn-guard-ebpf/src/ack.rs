@@ -194,7 +194,7 @@ fn without_cookie(
     hash: u32,
 ) -> Option<Reason> {
     let sent = sent::lately(hash);
-    if service.state() != State::Protecting || sent == Sent::No {
+    if service.state() == State::Off || sent == Sent::No {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;
@@ -217,6 +217,8 @@ fn without_cookie(
     let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
     if kernels {
+        // Its data may stand right behind it.
+        filters::remember_completed(hash);
         return None;
     }
     sent::tried(hash);

@@ -1,8 +1,8 @@
 //! The filters before the look-ups.
 
 use syn_guard_common::abi::{
-    CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
-    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell,
+    CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS,
+    SOURCE_AGE, SOURCE_CELLS, established_cell, established_lately,
 };
 
 use crate::clock::jiffies;
@@ -29,6 +29,14 @@ pub fn mark_connection(hash: u32) {
     }
 }
 
+/// A SYN of this flow goes to the stack: there may be a socket for it, and the stack
+/// may have answered with a cookie of its own.
+#[inline(always)]
+pub fn mark_syn(hash: u32) {
+    mark_connection(hash);
+    sent::mark(hash);
+}
+
 /// Whether there may be a socket for this flow.
 #[inline(always)]
 pub fn may_be_connection(hash: u32) -> bool {
@@ -48,9 +56,9 @@ pub fn mark_established(hash: u32) {
     sent::done(hash);
     if let Some(cells) = ESTABLISHED_FILTER.get_ptr_mut(0) {
         let index = hash as usize & (ESTABLISHED_CELLS - 1);
-        let cell = established_cell(hash, ESTABLISHED_AGE.mark(jiffies()));
+        let cell = established_cell(hash, jiffies());
         // SAFETY: a cell of the map value.
-        unsafe { cells.cast::<u32>().add(index).write_volatile(cell) }
+        unsafe { cells.cast::<u64>().add(index).write_volatile(cell) }
     }
 }
 
@@ -60,7 +68,7 @@ pub fn forget_established(hash: u32) {
     if let Some(cells) = ESTABLISHED_FILTER.get_ptr_mut(0) {
         let index = hash as usize & (ESTABLISHED_CELLS - 1);
         // SAFETY: a cell of the map value.
-        unsafe { cells.cast::<u32>().add(index).write_volatile(0) }
+        unsafe { cells.cast::<u64>().add(index).write_volatile(0) }
     }
 }
 
@@ -72,9 +80,8 @@ pub fn is_established(hash: u32) -> bool {
     };
     let index = hash as usize & (ESTABLISHED_CELLS - 1);
     // SAFETY: a cell of the map value.
-    let cell = unsafe { cells.cast::<u32>().add(index).read_volatile() };
-    let mark = ESTABLISHED_AGE.mark(jiffies());
-    established_cell(hash, cell as u8) == cell && ESTABLISHED_AGE.is_recent(cell as u8, mark)
+    let cell = unsafe { cells.cast::<u64>().add(index).read_volatile() };
+    established_lately(cell, hash, jiffies())
 }
 
 /// The source of this hash has counters that its SYNs must go by.

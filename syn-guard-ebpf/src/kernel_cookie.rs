@@ -67,6 +67,7 @@ pub fn make(context: &XdpContext, listener: &Socket, headers: &Headers, tcp: &Tc
 pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     if handed::is_replayed(hash, cookie) {
+        count::service(service.slot, |counters| counters.cookies_rejected += 1);
         return Reason::ReplayedAck;
     }
     handed::over(hash, cookie);

@@ -113,7 +113,7 @@ pub static CONNECTION_FILTER: Array<[u8; CONNECTION_CELLS]> = Array::pinned(1, 0
 /// One value: flows that were found established while their service
 /// validates.
 #[map]
-pub static ESTABLISHED_FILTER: Array<[u32; ESTABLISHED_CELLS]> = Array::pinned(1, 0);
+pub static ESTABLISHED_FILTER: Array<[u64; ESTABLISHED_CELLS]> = Array::pinned(1, 0);
 
 /// One value: the coarse clock of this jiffy (jiffies, nanoseconds).
 #[map]
@@ -138,7 +138,7 @@ pub static JUST_COMPLETED: PerCpuArray<u64> = PerCpuArray::pinned(JUST_COMPLETED
 #[map]
 pub static COMPLETED_LATELY: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
 
-/// One value: flows that a cookie went to lately.
+/// One value: flows that a cookie went to lately, of the guard or of the stack.
 #[map]
 pub static COOKIE_SENT: Array<[u32; SENT_CELLS]> = Array::pinned(1, 0);
 

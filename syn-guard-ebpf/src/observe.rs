@@ -26,7 +26,7 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         if known.ends_ns > now {
             // Also with another sequence number: the stack keeps its request.
             half_open::retransmitted(flow, slot);
-            filters::mark_connection(hash);
+            filters::mark_syn(hash);
             return false;
         }
         half_open::end(flow, hash, known, End::Expired, now);
@@ -51,7 +51,7 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         return true;
     }
     // The stack gets this SYN, so a later one of its flow must go there too.
-    filters::mark_connection(hash);
+    filters::mark_syn(hash);
     let entry = HalfOpen {
         started_ns: now,
         ends_ns: now + config.life_ns,

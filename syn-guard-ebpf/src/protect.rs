@@ -38,13 +38,13 @@ pub fn handle(
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
     if listener_flags & listener_flags::NO_COOKIES != 0 || !headers.is_answerable() {
-        filters::mark_connection(hash);
+        filters::mark_syn(hash);
         return Reason::Unanswerable;
     }
     // SAFETY: as above.
     let full_until = unsafe { addr_of!((*listener).full_until_ns).read_volatile() };
     if full_until != 0 && clock::now_ns() < full_until {
-        filters::mark_connection(hash);
+        filters::mark_syn(hash);
         return Reason::AcceptQueueFull;
     }
     let answered = if engine::is_kernel() {
@@ -59,7 +59,7 @@ pub fn handle(
     match answered {
         Err(reason) => {
             // Where nobody listens, somebody may since the last look.
-            filters::mark_connection(hash);
+            filters::mark_syn(hash);
             reason
         }
         Ok(()) => {

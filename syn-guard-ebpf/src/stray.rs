@@ -35,9 +35,9 @@ pub fn handle(
     {
         return Reason::Segment;
     }
-    let protecting = service.state() == State::Protecting;
+    let off = service.state() == State::Off;
     let sent = sent::lately(hash);
-    if !engine::is_kernel() && (!protecting || sent == Sent::Maybe) {
+    if !engine::is_kernel() && (off || sent == Sent::Maybe) {
         // The TC program looks at its cookie.
         return Reason::Segment;
     }
@@ -57,7 +57,8 @@ pub fn handle(
         socket.release();
         return Reason::Segment;
     }
-    if protecting && sent != Sent::Maybe && !may_pass(service.slot) {
+    let counts = !off && sent != Sent::Maybe;
+    if counts && are_too_many(service.slot) {
         socket.release();
         count::service(service.slot, |counters| counters.strays_dropped += 1);
         return Reason::AckFlood;
@@ -72,8 +73,11 @@ pub fn handle(
             Reason::Segment
         };
     }
-    if !protecting {
+    if off {
         return Reason::Segment;
+    }
+    if counts {
+        count_stray(service.slot);
     }
     if sent == Sent::No {
         return Reason::StrayAck;
@@ -93,26 +97,34 @@ fn may_be_replayed(tcp: &Tcp, hash: u32) -> bool {
     engine::is_kernel() && handed::was_over(hash, tcp.acknowledgement.wrapping_sub(1))
 }
 
-/// Counts an ACK of no connection, to whose flow no cookie went lately or too
-/// many such, towards the limit of this second on this CPU; whether it may pass.
+/// A second, and how many strays of the service passed in it on this CPU.
 #[inline(always)]
-fn may_pass(slot: u32) -> bool {
-    let (Some(settings), Some(strays)) = (SETTINGS.get(0), STRAYS.get_ptr_mut(slot)) else {
-        return true;
-    };
+fn this_second(slot: u32) -> Option<&'static mut [u64; 2]> {
+    let strays = STRAYS.get_ptr_mut(slot)?;
     let second = clock::now_ns() / SECOND_NS;
     // SAFETY: this CPU's own value.
-    let [since, count] = unsafe { &mut *strays };
-    if *since != second {
-        *since = second;
-        *count = 0;
+    let strays = unsafe { &mut *strays };
+    if strays[0] != second {
+        *strays = [second, 0];
     }
-    if settings.stray_rate == 0 {
-        return true;
-    }
-    if *count >= settings.stray_rate {
+    Some(strays)
+}
+
+/// Whether as many strays passed in this second as may: ACKs of no connection and
+/// without a valid cookie, to whose flow no cookie went lately or which has had its
+/// tries. Past that nobody looks whether one is valid, so that tries are few.
+#[inline(always)]
+fn are_too_many(slot: u32) -> bool {
+    let (Some(settings), Some(strays)) = (SETTINGS.get(0), this_second(slot)) else {
         return false;
+    };
+    settings.stray_rate != 0 && strays[1] >= settings.stray_rate
+}
+
+/// Counts a stray that passes.
+#[inline(always)]
+fn count_stray(slot: u32) {
+    if let Some(strays) = this_second(slot) {
+        strays[1] += 1;
     }
-    *count += 1;
-    true
 }

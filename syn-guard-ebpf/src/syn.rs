@@ -67,14 +67,14 @@ pub fn handle(context: &XdpContext) -> Reason {
             // Whom the operator trusts is none of the guard's: not answered, not
             // tracked, and in no count that a limit goes by.
             count::service(service.slot, |counters| counters.allowed += 1);
-            filters::mark_connection(hash);
+            filters::mark_syn(hash);
             return Reason::Allowed;
         }
         None => {}
     }
     let Some(listener) = listeners::find(&flow) else {
         // Somebody may listen of whom the controller has not told yet.
-        filters::mark_connection(hash);
+        filters::mark_syn(hash);
         return Reason::NoListener;
     };
     if let Some(reason) = validate::why_not(&packet, &headers, &flow, state) {

@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use common::{SOON, kernel_engine, page, spoofed, validated, verdict, wait_until};
+use common::{SOON, kernel_engine, mptcp_listener, page, spoofed, validated, verdict, wait_until};
 use nix::sys::signal::Signal;
 use xtask::lab::{Flood, Guard, HandMade, Lab, Nginx, TcpOptions, fetch};
 
@@ -190,31 +190,13 @@ fn cookies_of_the_kernel_are_the_kernels() {
 
 #[test]
 fn a_listener_of_mptcp_keeps_its_clients() {
-    /// linux/in.h
-    const IPPROTO_MPTCP: i32 = 262;
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
     let address: SocketAddr = "198.18.0.1:8081".parse().unwrap();
-    let listener = lab.server().run(|| {
-        let socket = socket2::Socket::new(
-            socket2::Domain::IPV4,
-            socket2::Type::STREAM,
-            Some(IPPROTO_MPTCP.into()),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(128)?;
-        Ok::<_, std::io::Error>(std::net::TcpListener::from(socket))
-    });
-    let listener = match listener.unwrap() {
-        Ok(listener) => listener,
-        Err(error) => {
-            // EPROTONOSUPPORT, EINVAL
-            assert!(matches!(error.raw_os_error(), Some(93 | 22)), "{error}");
-            eprintln!("skipped: this kernel has no MPTCP");
-            return;
-        }
+    let Some(listener) = mptcp_listener(&lab, address) else {
+        eprintln!("skipped: this kernel has no MPTCP");
+        return;
     };
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Test files whose guards send cookies: they run with each engine.
-const COOKIE_TESTS: [&str; 9] = [
+const COOKIE_TESTS: [&str; 10] = [
+    "acks",
     "bad_wire",
     "config",
     "cookie",

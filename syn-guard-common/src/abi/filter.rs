@@ -1,15 +1,17 @@
 //! Filters of a few bits before the look-ups that a forged packet would miss.
 //!
 //! A cell of the connection filter is a byte: the tick of the last packet that
-//! marked it. A cell of the established filter is a word: bits of the flow's
-//! hash and the tick. A tick is
-//! some jiffies, because reading the jiffies costs nothing; its length depends
-//! on the kernel's `CONFIG_HZ`, so ages are chosen for HZ=1000 and are longer
-//! on the others.
+//! marked it. Ticks come again after 255, so an old mark is taken for a new one
+//! now and then: "maybe" costs a look-up. A cell of the established filter is 8
+//! bytes, the flow's hash and a tick that does not come again: "established" ends
+//! all questions, and wrongly said it would cost a handshake. A tick is some
+//! jiffies, because reading the jiffies costs nothing; its length depends on the
+//! kernel's `CONFIG_HZ`, so ages are chosen for HZ=1000 and are longer on the
+//! others.
 
 /// Cells of the connection filter (1 MiB).
 pub const CONNECTION_CELLS: usize = 1 << 20;
-/// Cells of the established filter, 4 bytes each (256 KiB).
+/// Cells of the established filter, 8 bytes each (512 KiB).
 pub const ESTABLISHED_CELLS: usize = 1 << 16;
 /// Cells of the half-open filter, 8-byte counts (512 KiB).
 pub const HALF_OPEN_CELLS: usize = 1 << 16;
@@ -31,21 +33,28 @@ pub const CONNECTION_AGE: Age = Age {
 };
 /// An established connection is looked up again after a while: 4 ticks of
 /// 1,024 jiffies are 4 to 5 s at HZ=1000, 16 to 20 s at HZ=250.
-pub const ESTABLISHED_AGE: Age = Age {
-    shift: 10,
-    ticks: 4,
-};
+const ESTABLISHED_TICKS: u32 = 4;
+const ESTABLISHED_SHIFT: u32 = 10;
 
 /// A source that was heavy, or had as many half-open connections as it may, is
 /// looked up for as long as the kernel keeps half-open connections: 63 s.
 pub const SOURCE_AGE: Age = CONNECTION_AGE;
 
-/// The cell of an established flow: the part of its hash that is not the
-/// index, and the mark of now.
+/// What the cell of a flow becomes that is found established at `jiffies`: its
+/// hash above the tick, which comes again after a century and more.
 #[inline(always)]
 #[must_use]
-pub const fn established_cell(hash: u32, mark: u8) -> u32 {
-    (hash & 0xffff_ff00) | mark as u32
+pub const fn established_cell(hash: u32, jiffies: u64) -> u64 {
+    ((hash as u64) << 32) | ((jiffies >> ESTABLISHED_SHIFT) & 0xffff_ffff)
+}
+
+/// Whether the cell says that the flow was found established lately.
+#[inline(always)]
+#[must_use]
+pub const fn established_lately(cell: u64, hash: u32, jiffies: u64) -> bool {
+    let past = ((jiffies >> ESTABLISHED_SHIFT) as u32).wrapping_sub(cell as u32);
+    // A mark one tick ahead comes from another CPU.
+    (cell >> 32) as u32 == hash && past.wrapping_add(1) <= ESTABLISHED_TICKS + 1
 }
 
 /// How long a mark lasts.
@@ -93,6 +102,21 @@ mod tests {
         for now in 1..=255 {
             assert!(!CONNECTION_AGE.is_recent(0, now));
         }
+    }
+
+    #[test]
+    fn a_flow_is_established_for_some_seconds_and_never_again() {
+        const FLOW: u32 = 0xabcd_1234;
+        // Where the kernel's count begins.
+        const START: u64 = (1 << 32) - 300_000;
+        let cell = established_cell(FLOW, START);
+        let at = |jiffies| established_lately(cell, FLOW, START + jiffies);
+        assert!(at(0) && at(4000) && !at(6000));
+        assert!(established_lately(cell, FLOW, START - 1024), "another CPU");
+        assert!(!established_lately(cell, FLOW ^ 0x100, START));
+        // A mark that came again would cost the flow's next handshake.
+        assert!((6..1_000_000).all(|tick| !at(tick * 1024)));
+        assert!(!established_lately(0, 0, START), "never marked");
     }
 
     #[test]

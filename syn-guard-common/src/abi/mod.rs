@@ -23,18 +23,20 @@ pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, hand
 pub use engine::EngineKind;
 pub use event::{Event, EventKind};
 pub use filter::{
-    Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_AGE, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
-    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell,
+    Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
+    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell, established_lately,
 };
-pub use handed::{HANDED_CELLS, handed_cell, handed_over, handed_seen, is_replay, was_handed};
+pub use handed::{
+    HANDED_CELLS, HANDED_WAYS, handed_choice, handed_over, handed_seen, handed_set, is_replay,
+};
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
 pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry, prefix_flags};
 pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use sent::{
-    SENT_AGE, SENT_CELLS, SENT_TRIES, Sent, sent_cell, sent_done, sent_lately, sent_mark,
-    sent_tried,
+    SENT_AGE, SENT_CELLS, SENT_TRIES, Sent, sent_bits, sent_cell, sent_done, sent_lately,
+    sent_mark, sent_tried,
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::Settings;

@@ -1,4 +1,5 @@
-//! Flows that a cookie went to lately.
+//! Flows that a cookie went to lately: one of the guard's, or perhaps one of the
+//! stack's own, where the SYN went to the stack.
 //!
 //! A cell is a word:
 //!
@@ -54,6 +55,14 @@ pub enum Sent {
 #[must_use]
 pub const fn sent_cell(hash: u32) -> usize {
     hash as usize & (SENT_CELLS - 1)
+}
+
+/// What a cell knows of a flow's hash: flows of one cell with the same bits are one
+/// to it.
+#[inline(always)]
+#[must_use]
+pub const fn sent_bits(hash: u32) -> u32 {
+    hash & HASH
 }
 
 /// What the cell becomes when a cookie goes to a flow.

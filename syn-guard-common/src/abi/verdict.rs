@@ -76,8 +76,8 @@ reasons! {
     /// An ACK with a valid cookie, made a connection in TC: counted on top of
     /// [`Segment`](Self::Segment).
     CookieValidated = 10, Pass, "cookie_validated";
-    /// An ACK to a protecting service without a connection and without a valid
-    /// cookie: it overtook its handshake, or is forged. The stack would reset
+    /// An ACK without a connection and without a valid cookie, to whose flow a
+    /// cookie went lately: it overtook its handshake, or is forged. The stack would reset
     /// the connection. Counted on top of [`Segment`](Self::Segment), as the
     /// verdicts of TC are.
     NoCookie = 11, Drop, "no_cookie";

@@ -309,9 +309,8 @@ impl Controller {
         Ok(())
     }
 
-    /// From here on the stack answers SYNs, with its own cookies when it must:
-    /// the data path may no longer take an ACK without a connection for forged.
-    /// It goes on validating cookies that are out.
+    /// From here on the stack answers SYNs, with its own cookies when it must. The
+    /// data path goes on validating cookies that are out.
     fn stop_protecting(&mut self) -> Result<(), DataPathError> {
         let DataPath { maps, control, .. } = &mut self.datapath;
         for guarded in self.services.guarded() {

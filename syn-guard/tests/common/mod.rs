@@ -5,7 +5,7 @@
 pub mod for_all;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use syn_guard::report::SourceReport;
@@ -93,6 +93,13 @@ pub fn validated(guard: &Guard, lab: &Lab) -> u64 {
         .unwrap()
 }
 
+/// ACKs of port 80 of no connection and without a valid cookie.
+pub fn rejected(guard: &Guard, lab: &Lab) -> u64 {
+    guard.service(lab, 80).unwrap()["counters"]["cookies_rejected"]
+        .as_u64()
+        .unwrap()
+}
+
 /// A page over a hand-made connection; none when it was reset or is silent.
 pub fn page(hand_made: &mut HandMade, flow: &mut Flow) -> Option<String> {
     hand_made.data(flow, REQUEST).unwrap();
@@ -121,6 +128,32 @@ pub fn verdict(guard: &Guard, lab: &Lab, reason: &str) -> u64 {
 /// timestamps they carry an MSS only.
 pub fn kernel_engine(guard: &Guard, lab: &Lab) -> bool {
     guard.status(lab).unwrap()["engine"] == "kernel"
+}
+
+/// Listens for MPTCP, and so for TCP, in the server's namespace; none where the
+/// kernel has no MPTCP.
+pub fn mptcp_listener(lab: &Lab, address: SocketAddr) -> Option<TcpListener> {
+    /// linux/in.h
+    const IPPROTO_MPTCP: i32 = 262;
+    let listener = lab.server().run(|| {
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            Some(IPPROTO_MPTCP.into()),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(511)?;
+        Ok::<_, std::io::Error>(TcpListener::from(socket))
+    });
+    match listener.unwrap() {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            // EPROTONOSUPPORT, EINVAL
+            assert!(matches!(error.raw_os_error(), Some(93 | 22)), "{error}");
+            None
+        }
+    }
 }
 
 /// A second cable between the two hosts, that nobody attached anything to:

@@ -99,6 +99,9 @@ fn check(lab: &Lab, engine: Engine, mut table: BTreeMap<String, [Gets; 2]>) {
         for (state, says) in [State::Observing, State::Protecting].into_iter().zip(says) {
             for port in SERVICES {
                 rig.set_state(port, state);
+                if state == State::Observing {
+                    rig.stop_validating(port);
+                }
                 rig.forget_half_open(port);
             }
             if let Some(limit) = limit

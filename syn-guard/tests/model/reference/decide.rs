@@ -72,7 +72,7 @@ impl World {
         match self.list_of(located.source) {
             Some(ListKind::Allow) => {
                 self.count(tcp.destination, |counts| counts.allowed += 1);
-                return Reason::Allowed.into();
+                return self.syn_passes(&flow, Reason::Allowed);
             }
             Some(ListKind::Deny) => {
                 self.count(tcp.destination, |counts| counts.denied += 1);
@@ -81,7 +81,7 @@ impl World {
             None => {}
         }
         let Some(entry) = self.entry(located.destination, tcp.destination, located.source) else {
-            return Reason::NoListener.into();
+            return self.syn_passes(&flow, Reason::NoListener);
         };
         if !self.own_macs.contains(&located.destination_mac) {
             return Reason::OtherHost.into();
@@ -101,27 +101,27 @@ impl World {
             return limit.into();
         }
         if !protects && !self.observe(&flow, &tcp) {
-            return Reason::Observed.into();
+            return self.syn_passes(&flow, Reason::Observed);
         }
 
         let listener = entry.listener;
         if listener.flags & listener_flags::NO_COOKIES != 0 || located.tags > 1 {
-            return Reason::Unanswerable.into();
+            return self.syn_passes(&flow, Reason::Unanswerable);
         }
         if listener.full_until_ns != 0 {
             // In this test it is full for ever, or not at all.
-            return Reason::AcceptQueueFull.into();
+            return self.syn_passes(&flow, Reason::AcceptQueueFull);
         }
         if self.connections.contains(&flow) {
-            return Reason::KnownConnection.into();
+            return self.syn_passes(&flow, Reason::KnownConnection);
         }
         if !entry.alive {
-            return Reason::NoListener.into();
+            return self.syn_passes(&flow, Reason::NoListener);
         }
         let offer = options::read(frame, &located, &tcp);
         let signed = (offer.md5 && self.knows_md5) || (offer.ao && self.knows_ao);
         if signed || located.tcp_at + located.segment > frame.linear {
-            return Reason::Unanswerable.into();
+            return self.syn_passes(&flow, Reason::Unanswerable);
         }
         let asks_for_ecn = tcp.ece && tcp.cwr && (located.traffic_class & 3 == 0 || tcp.reserved);
         let mut granted = terms::grant(&offer, asks_for_ecn, listener.flags);
@@ -146,11 +146,10 @@ impl World {
         };
         if frame.linear < frame.bytes.len() && reply.length() > frame.linear {
             // Only the first buffer can be written.
-            return Reason::Unanswerable.into();
+            return self.syn_passes(&flow, Reason::Unanswerable);
         }
         self.count(flow.local.port(), |counts| counts.cookies_sent += 1);
-        let cell = (self.cell_of)(&flow);
-        self.cookies_sent.entry(cell).or_default().insert(flow);
+        self.cookie_sent(&flow);
         Decision {
             reason: Reason::CookieSent,
             reply: Some(Box::new(reply)),
@@ -228,29 +227,43 @@ impl World {
         });
     }
 
-    /// An ACK of no connection is a stray one, unless a cookie went to its flow.
-    /// Then the TC program looks at it; where the kernel makes the cookies, XDP
+    /// An ACK of no connection is a stray one, unless a cookie went to its flow, or
+    /// may have gone. Then the TC program looks at it; where the kernel makes the cookies, XDP
     /// drops what would be answered with RST. No generated segment carries a
     /// cookie of the kernel's.
     fn without_syn(&self, flow: &Flow, tcp: &Tcp) -> Reason {
         let looked_at = tcp.ack && !tcp.syn && !tcp.rst;
         let service = self.services.get(&flow.local.port());
-        let protects = service.is_some_and(|it| it.validating && it.state == State::Protecting);
+        let validates = service.is_some_and(|it| it.validating && it.state != State::Off);
         let key = (flow.local.ip(), flow.local.port(), 0);
         let listens = self.listeners.get(&key).is_some_and(|entry| entry.alive);
-        if !looked_at || !protects || !listens || self.connections.contains(flow) {
+        if !looked_at || !validates || !listens || self.connections.contains(flow) {
             return Reason::Segment;
         }
-        let sent = self.cookies_sent.get(&(self.cell_of)(flow));
-        match (sent, self.engine) {
-            (Some(flows), Engine::Reqsk) if flows.len() > 1 || flows.contains(flow) => {
-                Reason::Segment
-            }
-            (Some(flows), Engine::Kernel) if flows.len() > 1 || flows.contains(flow) => {
-                Reason::NoCookie
-            }
-            _ => Reason::StrayAck,
+        match self.engine {
+            _ if !self.may_have_cookie(flow) => Reason::StrayAck,
+            Engine::Reqsk => Reason::Segment,
+            Engine::Kernel => Reason::NoCookie,
         }
+    }
+
+    /// The stack may answer with a cookie of its own.
+    fn syn_passes(&mut self, flow: &Flow, reason: Reason) -> Decision {
+        self.cookie_sent(flow);
+        reason.into()
+    }
+
+    fn cookie_sent(&mut self, flow: &Flow) {
+        let (cell, bits) = (self.filtered_as)(flow);
+        self.cookies_sent.entry(cell).or_default().insert(bits);
+    }
+
+    /// What the filter says: yes of flows that a cookie may have gone to, and of
+    /// some others.
+    fn may_have_cookie(&self, flow: &Flow) -> bool {
+        let (cell, bits) = (self.filtered_as)(flow);
+        let sent = self.cookies_sent.get(&cell);
+        sent.is_some_and(|known| known.len() > 1 || known.contains(&bits))
     }
 
     /// Takes note of a SYN that passes; true when with it the service starts

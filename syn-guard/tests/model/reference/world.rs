@@ -93,11 +93,13 @@ pub struct World {
     pub half_open: HashMap<Flow, HalfOpen>,
     /// The limit that every source and every prefix is over.
     pub over: Option<Reason>,
-    /// Which cell of the filter of cookies sent a flow has: the filter may take
-    /// flows that share one for each other.
-    pub cell_of: fn(&Flow) -> u32,
-    /// By cell: flows that a cookie went to.
-    pub cookies_sent: HashMap<u32, HashSet<Flow>>,
+    /// Which cell of the filter of cookies sent a flow has, and which bits it has
+    /// there: the filter takes flows that share both for each other, and all flows
+    /// of a cell where cookies went to several.
+    pub filtered_as: fn(&Flow) -> (u32, u32),
+    /// By cell: bits of flows that a cookie went to, or may have gone: the stack's
+    /// own, where it got the SYN.
+    pub cookies_sent: HashMap<u32, HashSet<u32>>,
 }
 
 impl World {
@@ -116,7 +118,7 @@ impl World {
             connections: HashSet::new(),
             half_open: HashMap::new(),
             over: None,
-            cell_of: |_| 0,
+            filtered_as: |_| (0, 0),
             cookies_sent: HashMap::new(),
         }
     }

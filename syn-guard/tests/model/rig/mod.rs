@@ -12,7 +12,8 @@ use syn_guard::datapath::{
     DataPath, EngineChoice, Features, LoadOptions, LogLevel, PinDirectory, XdpModeChoice,
 };
 use syn_guard_common::abi::{
-    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac, sent_cell,
+    CookieKeys, Listener, ListenerKey, Mode, RouteKey, ServiceConfig, State, mac, sent_bits,
+    sent_cell,
 };
 use syn_guard_common::cookie::Key;
 use syn_guard_common::wire::found;
@@ -88,7 +89,10 @@ impl Rig {
             world: World {
                 knows_md5: knows(found::MD5),
                 knows_ao: knows(found::AUTHENTICATION),
-                cell_of: |flow| sent_cell(abi_flow(flow).hash()) as u32,
+                filtered_as: |flow| {
+                    let hash = abi_flow(flow).hash();
+                    (sent_cell(hash) as u32, sent_bits(hash))
+                },
                 ..World::new(engine)
             },
             datapath,
@@ -141,6 +145,13 @@ impl Rig {
         let mut states = self.world.services.values().map(|service| service.state);
         let any = states.any(|state| state == State::Protecting);
         self.datapath.maps.set_any_protecting(any).unwrap();
+    }
+
+    /// No cookie of a service is out any more.
+    pub fn stop_validating(&mut self, port: u16) {
+        let service = self.world.services.get_mut(&port).unwrap();
+        service.validating = false;
+        self.datapath.control.stop_validating(service.slot).unwrap();
     }
 
     /// Ends the half-open connections of a service, uncounted.
