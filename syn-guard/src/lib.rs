@@ -15,6 +15,7 @@ pub mod control;
 pub mod controller;
 pub mod datapath;
 pub mod events;
+mod heap;
 pub mod kernel;
 pub mod list;
 pub mod metrics;

@@ -227,7 +227,7 @@ fn mode_observe_counts_within_its_memory_and_changes_nothing() {
     let maps = status["map_bytes"].as_u64().unwrap();
     assert!((20 << 20..64 << 20).contains(&maps), "{maps} bytes of maps");
     let resident = guard.resident_bytes().unwrap();
-    assert!(resident < 50 << 20, "{resident} bytes resident");
+    assert!(resident < 25 << 20, "{resident} bytes resident");
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
 }
 
@@ -269,7 +269,7 @@ fn flat_out_cookies_come_near_the_floor() {
         let cookies = answered / start.elapsed().as_secs_f64();
         flood.stop().unwrap();
         let resident = guard.resident_bytes().unwrap();
-        assert!(resident < 50 << 20, "{resident} bytes resident");
+        assert!(resident < 25 << 20, "{resident} bytes resident");
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
         rounds.push((cookies, bounced));
         if cookies >= ENOUGH || cookies >= SHARE * bounced {

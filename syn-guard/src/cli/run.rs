@@ -16,6 +16,7 @@ use crate::controller::{Controller, ControllerHandle, choose_interfaces, request
 use crate::datapath::{
     DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
 };
+use crate::heap;
 use crate::server;
 use crate::undo::Journal;
 
@@ -79,6 +80,7 @@ async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyho
         "syn-guard {} is guarding",
         env!("CARGO_PKG_VERSION")
     );
+    heap::give_back();
     let metrics = tokio::spawn(server::serve_metrics(metrics, handle.clone()));
     let control = tokio::spawn(server::serve_control(control, handle));
     let stopped = controller.run(requests, stop).await;

@@ -47,6 +47,7 @@ pub use services::ModeError;
 use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
+use crate::heap;
 use crate::undo::{Journal, Outcome};
 use data_events::DroppedSources;
 use harden::Hardening;
@@ -61,6 +62,8 @@ use services::Services;
 const FAST: Duration = Duration::from_millis(100);
 /// How often everything else is.
 const SLOW: Duration = Duration::from_secs(1);
+/// How often memory that large lists or many connections took is given back.
+const GIVE_BACK: Duration = Duration::from_secs(60);
 /// How long cookies that are out are still validated at exit.
 const DRAIN_AT_EXIT: Duration = Duration::from_secs(3);
 /// What the `reqsk` engine needs to be other than 0, and the `kernel` engine 2.
@@ -185,8 +188,10 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let mut fast = interval(FAST);
         let mut slow = interval(SLOW);
+        let mut give_back = interval(GIVE_BACK);
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        give_back.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -203,6 +208,7 @@ impl Controller {
                     });
                 }
                 _ = slow.tick() => self.second(),
+                _ = give_back.tick() => heap::give_back(),
             }
         }
         self.stop(&mut stop).await

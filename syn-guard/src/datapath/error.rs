@@ -12,7 +12,7 @@ pub enum DataPathError {
     )]
     NotPermitted,
     /// The kernel describes no types.
-    #[error("the kernel has no BTF ({path}): syn-guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as all distributions since 2020 have", path = features::BTF_PATH)]
+    #[error("the kernel has no BTF ({path}): syn-guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as all distributions since 2020 have", path = btf::BTF_PATH)]
     NoBtf,
     /// The kernel lacks something that even observing needs.
     #[error(
@@ -116,7 +116,7 @@ pub enum DataPathError {
     NotBpffs(PathBuf),
 }
 
-use super::features;
+use super::btf;
 
 /// An error with all its causes, none said twice, in one line: of a long text
 /// (the verifier's) the end, where that stands which matters.

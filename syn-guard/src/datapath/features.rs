@@ -1,14 +1,10 @@
 //! What the running kernel can do.
 
-use aya_obj::btf::{Btf, BtfKind};
-
 use syn_guard_common::abi::EngineKind;
 use syn_guard_common::wire::found;
 
 use super::DataPathError;
-
-/// Where the kernel describes its types.
-pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+use super::btf::KernelBtf;
 
 /// Functions that every program here needs, with the version that brought
 /// them; the first that is missing is named.
@@ -96,13 +92,27 @@ impl Features {
     /// # Errors
     /// When it cannot even observe, or lacks what the chosen engine needs.
     pub fn probe(choice: EngineChoice) -> Result<Self, DataPathError> {
-        if !std::path::Path::new(BTF_PATH).exists() {
-            return Err(DataPathError::NoBtf);
-        }
-        let btf = Btf::from_sys_fs()
-            .map_err(|error| DataPathError::Object(format!("{BTF_PATH}: {error}")))?;
+        let btf = KernelBtf::read().map_err(|_| DataPathError::NoBtf)?;
+        Self::of(&btf, choice)
+    }
+
+    /// Decides from the running kernel's BTF.
+    pub(super) fn of(btf: &KernelBtf, choice: EngineChoice) -> Result<Self, DataPathError> {
+        let names = [
+            REQUIRED[0].0,
+            REQUIRED[1].0,
+            REQUIRED[2].0,
+            ASSIGN_REQUEST,
+            GEN_SYNCOOKIE,
+            MD5,
+            AUTHENTICATION,
+        ];
+        let ids = btf.functions(names);
         Self::from_functions(&kernel_version(), choice, |name| {
-            btf.id_by_type_name_kind(name, BtfKind::Func).ok()
+            names
+                .iter()
+                .position(|one| *one == name)
+                .and_then(|at| ids[at])
         })
     }
 

@@ -1,11 +1,11 @@
 //! Loading maps and programs.
 
 use aya::programs::{SchedClassifier, Xdp};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 
+use super::btf::{AcceptQueue, KernelBtf};
 use super::error::one_line;
-use super::features::{BTF_PATH, Engine, EngineChoice, Features};
-use super::fields::AcceptQueue;
+use super::features::{Engine, EngineChoice, Features};
 use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
@@ -50,13 +50,17 @@ impl DataPath {
         if !nix::unistd::geteuid().is_root() && !may_load() {
             return Err(DataPathError::NotPermitted);
         }
-        let features = Features::probe(options.engine)?;
+        let btf = KernelBtf::read().map_err(|_| DataPathError::NoBtf)?;
+        let features = Features::of(&btf, options.engine)?;
+        let accept_queue = btf.accept_queue();
+        // Megabytes.
+        drop(btf);
         let mut object = OBJECT.to_vec();
         if let Engine::Reqsk { function } = features.engine {
             kfunc::link(&mut object, function)?;
         }
         let takeover = pins.prepare(OBJECT)?;
-        let loaded = Self::load_object(&object, &pins, &features, options);
+        let loaded = Self::load_object(&object, &pins, &features, accept_queue, options);
         match loaded {
             Ok((ebpf, maps, control)) => Ok(Self {
                 ebpf,
@@ -81,25 +85,22 @@ impl DataPath {
         object: &[u8],
         pins: &PinDirectory,
         features: &Features,
+        accept_queue: AcceptQueue,
         options: &LoadOptions,
     ) -> Result<(Ebpf, Maps, Control), DataPathError> {
-        let btf = Btf::from_sys_fs().map_err(|_| DataPathError::NoBtf)?;
         let level = options.log.as_u8();
         let engine = features.engine.kind() as u32;
-        let fields = std::fs::read(BTF_PATH)
-            .ok()
-            .and_then(|btf| AcceptQueue::find(&btf))
-            .unwrap_or_default();
         let seed = random_u64();
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
+            // Nothing is to be relocated.
+            .btf(None)
             .default_map_pin_directory(pins.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
             .override_global("HASH_SEED", &seed, true)
             .override_global("SIGNATURES", &features.signatures, true)
-            .override_global("SK_ACK_BACKLOG", &fields.queued, true)
-            .override_global("SK_MAX_ACK_BACKLOG", &fields.most, true)
+            .override_global("SK_ACK_BACKLOG", &accept_queue.queued, true)
+            .override_global("SK_MAX_ACK_BACKLOG", &accept_queue.most, true)
             .load(object)
             .map_err(|error| match permission(&error) {
                 true => DataPathError::NotPermitted,

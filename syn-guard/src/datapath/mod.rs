@@ -2,10 +2,10 @@
 //! reading and writing its maps. All that touches aya stands here.
 
 mod attach;
+mod btf;
 mod control;
 mod error;
 mod features;
-mod fields;
 mod kfunc;
 mod load;
 mod log;

@@ -1,0 +1,225 @@
+//! What the running kernel's BTF (linux/btf.h) says: where structures have their
+//! fields, and the ids of functions. aya reads BTF too, but makes some 20 MB of
+//! values of it, and for relocations only, which Rust programs do not need.
+
+/// Where the kernel describes its types.
+pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Bytes of `struct btf_type`, of a member and of an enumeration's value.
+const TYPE: usize = 12;
+const MEMBER: usize = 12;
+/// `BTF_MAGIC`, in this machine's byte order.
+const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
+const KIND_FUNCTION: u32 = 12;
+
+/// The kernel's BTF.
+pub(super) struct KernelBtf {
+    bytes: Vec<u8>,
+}
+
+impl KernelBtf {
+    /// Reads that of the running kernel.
+    pub(super) fn read() -> std::io::Result<Self> {
+        std::fs::read(BTF_PATH).map(|bytes| Self { bytes })
+    }
+
+    /// The ids of functions, in the order of their names; none for those that
+    /// the kernel does not have.
+    pub(super) fn functions<const N: usize>(&self, names: [&str; N]) -> [Option<u32>; N] {
+        let mut found = [None; N];
+        if let Some(types) = Types::of(&self.bytes) {
+            for one in types.filter(|one| one.kind == KIND_FUNCTION) {
+                let wanted = names.iter().position(|name| one.is_called(name));
+                if let Some(at) = wanted {
+                    found[at] = Some(one.id);
+                }
+            }
+        }
+        found
+    }
+
+    /// The places of a listener's queue; 0 when the kernel has no such fields.
+    pub(super) fn accept_queue(&self) -> AcceptQueue {
+        AcceptQueue::find(&self.bytes).unwrap_or_default()
+    }
+}
+
+/// Byte offsets of two fields of a listener: connections that wait to be
+/// accepted, and how many may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AcceptQueue {
+    pub(super) queued: u32,
+    pub(super) most: u32,
+}
+
+impl AcceptQueue {
+    /// Reads them; none when the kernel has no such fields.
+    fn find(btf: &[u8]) -> Option<Self> {
+        let mut found = [None; 2];
+        let sock = Types::of(btf)?.find(|one| one.kind == KIND_STRUCT && one.is_called("sock"))?;
+        sock.each_member(|name, offset| match name {
+            b"sk_ack_backlog" => found[0] = Some(offset),
+            b"sk_max_ack_backlog" => found[1] = Some(offset),
+            _ => {}
+        })?;
+        let [Some(queued), Some(most)] = found else {
+            return None;
+        };
+        Some(Self { queued, most })
+    }
+}
+
+/// The types, one after the other, as far as they can be read.
+struct Types<'a> {
+    rest: &'a [u8],
+    strings: &'a [u8],
+    /// 0 is `void`, which is not written down.
+    next_id: u32,
+}
+
+impl<'a> Types<'a> {
+    /// None when this is no BTF.
+    fn of(btf: &'a [u8]) -> Option<Self> {
+        if u16::from_ne_bytes(*btf.first_chunk()?) != MAGIC {
+            return None;
+        }
+        let place = |at| Some(word(btf, at)? as usize);
+        let (header, types, types_length) = (place(4)?, place(8)?, place(12)?);
+        let (strings, strings_length) = (place(16)?, place(20)?);
+        Some(Self {
+            rest: btf.get(header + types..)?.get(..types_length)?,
+            strings: btf.get(header + strings..)?.get(..strings_length)?,
+            next_id: 1,
+        })
+    }
+}
+
+impl<'a> Iterator for Types<'a> {
+    type Item = Type<'a>;
+
+    fn next(&mut self) -> Option<Type<'a>> {
+        let (name, info) = (word(self.rest, 0)?, word(self.rest, 4)?);
+        let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+        let (_, after) = self.rest.split_at_checked(TYPE)?;
+        let (more, rest) = after.split_at_checked(more(kind, count)?)?;
+        let one = Type {
+            id: self.next_id,
+            kind,
+            has_bit_fields: info >> 31 != 0,
+            name,
+            more,
+            strings: self.strings,
+        };
+        self.rest = rest;
+        self.next_id += 1;
+        Some(one)
+    }
+}
+
+/// A type or a function.
+struct Type<'a> {
+    id: u32,
+    kind: u32,
+    has_bit_fields: bool,
+    name: u32,
+    /// What follows it: its members.
+    more: &'a [u8],
+    strings: &'a [u8],
+}
+
+impl Type<'_> {
+    fn is_called(&self, name: &str) -> bool {
+        let found = self.strings.get(self.name as usize..);
+        let after = found.and_then(|found| found.strip_prefix(name.as_bytes()));
+        after.is_some_and(|after| after.first() == Some(&0))
+    }
+
+    /// Calls `each` with the names and byte offsets of a structure's members that
+    /// are no bit fields; none when they cannot be read.
+    fn each_member(&self, mut each: impl FnMut(&[u8], u32)) -> Option<()> {
+        for member in self.more.chunks_exact(MEMBER) {
+            let offset = word(member, 8)?;
+            let (bits, offset) = if self.has_bit_fields {
+                (offset >> 24, offset & 0x00ff_ffff)
+            } else {
+                (0, offset)
+            };
+            if bits == 0 && offset % 8 == 0 {
+                each(string(self.strings, word(member, 0)?)?, offset / 8);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Bytes that follow a type of this kind.
+fn more(kind: u32, count: usize) -> Option<usize> {
+    Some(match kind {
+        // Pointer, forward, typedef, volatile, const, restrict, function,
+        // float, type tag.
+        2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => 0,
+        // Integer, variable, declaration tag.
+        1 | 14 | 17 => 4,
+        // Array.
+        3 => 12,
+        // Structure, union, data section, 64-bit enumeration.
+        4 | 5 | 15 | 19 => count * MEMBER,
+        // Enumeration, function's prototype.
+        6 | 13 => count * 8,
+        _ => return None,
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn string(strings: &[u8], at: u32) -> Option<&[u8]> {
+    strings.get(at as usize..)?.split(|byte| *byte == 0).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_both_fields() {
+        let Ok(btf) = KernelBtf::read() else {
+            eprintln!("skipped: no {BTF_PATH}");
+            return;
+        };
+        let found = btf.accept_queue();
+        assert_ne!(found.queued, found.most);
+        assert!(
+            found.queued > 0 && found.queued.is_multiple_of(4),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn functions_have_the_ids_that_aya_finds() {
+        let (Ok(btf), Ok(aya)) = (KernelBtf::read(), aya::Btf::from_sys_fs()) else {
+            eprintln!("skipped: no {BTF_PATH}");
+            return;
+        };
+        let names = ["tcp_v4_rcv", "no_such_function", "tcp_check_req"];
+        let expected = names.map(|name| {
+            let kind = aya_obj::btf::BtfKind::Func;
+            aya.id_by_type_name_kind(name, kind).ok()
+        });
+        assert_eq!(btf.functions(names), expected);
+        assert!(expected[0].is_some() && expected[1].is_none());
+    }
+
+    #[test]
+    fn what_is_no_btf_has_no_fields() {
+        let mut short = MAGIC.to_ne_bytes().to_vec();
+        short.extend([1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0]);
+        for bytes in [Vec::new(), vec![0; 100], short] {
+            let btf = KernelBtf { bytes };
+            assert_eq!(btf.accept_queue(), AcceptQueue::default());
+            assert_eq!(btf.functions(["tcp_v4_rcv"]), [None]);
+        }
+    }
+}
