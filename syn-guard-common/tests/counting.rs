@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use syn_guard_common::address::Address;
 use syn_guard_common::sketch::{
-    self, Cells, SKETCH_CELLS, add, estimate, noise, prefix_hash, source_hash, take,
+    self, Cells, SKETCH_CELLS, Total, add, estimate, prefix_hash, source_hash, take,
 };
 
 fn empty() -> Box<Cells> {
@@ -75,14 +75,15 @@ fn a_forged_flood_makes_hardly_any_source_heavy() {
     let mut random = 7_u64;
     for syns in [10_000, 300_000, 2_000_000_u32] {
         let mut cells = empty();
-        let mut wrong = 0;
-        for total in 1..=syns {
+        let (mut total, mut wrong) = (Total::default(), 0);
+        for _ in 0..syns {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             let hash = source_hash(&source((random >> 40) as u32), 0, 99);
+            total.add();
             add(&mut cells, hash, 1);
-            wrong += u32::from(estimate(&cells, hash, 1) >= HEAVY + noise(total));
+            wrong += u32::from(estimate(&cells, hash, 1) >= HEAVY + total.most_noise());
         }
         assert!(wrong <= syns / 10_000, "{wrong} of {syns}");
     }
@@ -93,7 +94,7 @@ fn a_heavy_source_is_found_in_a_forged_flood() {
     const HEAVY: u32 = 25;
     let mut cells = empty();
     let mut random = 7_u64;
-    let (mut total, mut found) = (0, 0);
+    let (mut total, mut found) = (Total::default(), 0);
     let heavy = source_hash(&source(5), 0, 99);
     for index in 0..330_000 {
         random = random
@@ -105,9 +106,9 @@ fn a_heavy_source_is_found_in_a_forged_flood() {
         } else {
             source_hash(&source((random >> 40) as u32), 0, 99)
         };
-        total += 1;
+        total.add();
         add(&mut cells, hash, 1);
-        found += u32::from(is_heavy && estimate(&cells, hash, 1) >= HEAVY + noise(total));
+        found += u32::from(is_heavy && estimate(&cells, hash, 1) >= HEAVY + total.most_noise());
     }
     assert!(found > 29_900, "{found} of 30,000");
 }
@@ -115,17 +116,18 @@ fn a_heavy_source_is_found_in_a_forged_flood() {
 #[test]
 fn prefixes_of_a_forged_flood_stay_below_its_noise() {
     // 10.0.0.0/8 has 65,536 prefixes: sixteen of them in each cell of a row.
+    const SYNS: u32 = 300_000;
     let mut cells = empty();
     let mut random = 3_u64;
-    let (mut total, mut above) = (0, 0);
-    for _ in 0..300_000 {
+    let (mut total, mut above) = (Total::default(), 0);
+    for _ in 0..SYNS {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let hash = prefix_hash(&source((random >> 40) as u32), 4);
-        above += u32::from(estimate(&cells, hash, 1) >= 12 + noise(total));
-        total += 1;
+        above += u32::from(estimate(&cells, hash, 1) >= 12 + total.likely_noise());
+        total.add();
         add(&mut cells, hash, 1);
     }
-    assert!(above < total / 100, "{above} of {total}");
+    assert!(above < SYNS / 100, "{above} of {SYNS}");
 }

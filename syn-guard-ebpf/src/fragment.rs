@@ -7,7 +7,7 @@ use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::state::Service;
-use crate::{count, listeners, prefixes};
+use crate::{count, listeners, prefixes, validate};
 
 /// Bytes of a TCP header up to its flags.
 const UP_TO_FLAGS: usize = 14;
@@ -18,12 +18,12 @@ pub fn handle(packet: &Packet<'_>, headers: &Headers) -> Reason {
     decide(packet, &headers.forget(packet)).unwrap_or(Reason::Fragment)
 }
 
-/// None unless it begins a SYN, or is too short to tell, and either comes from a
-/// denied prefix or goes to a listener that protects. No sender makes its first
+/// None unless it begins a SYN, or is too short to tell, goes to a listener, and
+/// either that protects or it comes from a denied prefix. No sender makes its first
 /// fragment that short.
 #[inline(always)]
 fn decide(packet: &Packet<'_>, headers: &Headers) -> Option<Reason> {
-    if headers.segment_length < 4 {
+    if headers.segment_length < 4 || validate::is_for_other_host(packet) {
         return None;
     }
     let ports = packet.chunk::<4>(headers.tcp)?;
@@ -47,17 +47,16 @@ fn decide(packet: &Packet<'_>, headers: &Headers) -> Option<Reason> {
         }
     }
     let flow: Flow = headers.read_flow(packet, &tcp)?.forget(packet);
-    match prefixes::list_of(&flow.remote) {
-        Some(ListKind::Deny) => {
-            count::service(service.slot, |counters| counters.denied += 1);
-            return Some(Reason::Denied);
-        }
-        Some(ListKind::Allow) => return None,
-        None => {}
-    }
-    if state != State::Protecting {
+    let list = prefixes::list_of(&flow.remote);
+    let is_denied = list == Some(ListKind::Deny);
+    if list == Some(ListKind::Allow) || (!is_denied && state != State::Protecting) {
         return None;
     }
+    // What is only forwarded is other hosts'.
     listeners::find(&flow)?;
+    if is_denied {
+        count::service(service.slot, |counters| counters.denied += 1);
+        return Some(Reason::Denied);
+    }
     Some(Reason::FragmentedSyn)
 }

@@ -15,7 +15,7 @@ use syn_guard_common::flow::Flow;
 use syn_guard_common::prefix_filter::PrefixFilter;
 use syn_guard_common::sketch::Cells;
 
-use crate::sources::Totals;
+use syn_guard_common::sketch::Totals;
 
 /// By port: the slot of its service plus 1, or 0.
 #[map]

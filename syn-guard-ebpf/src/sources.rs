@@ -4,7 +4,7 @@
 use syn_guard_common::abi::{SAMPLE_SYNS, SAMPLE_WORDS, Settings, SourceKey, SourceSample};
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
-use syn_guard_common::sketch::{self, Cells};
+use syn_guard_common::sketch::{self, Cells, Totals};
 
 use crate::maps::{PREFIX_SKETCH, SAMPLES, SETTINGS, SKETCH_TOTALS, SOURCE_SKETCH};
 use crate::seed::seed;
@@ -64,18 +64,11 @@ pub fn syn(slot: u32, flow: &Flow, protects: bool) -> Standing {
     let counted = Counted::of(flow, slot, settings);
     let now = clock::now_ns();
     let second = sketch::second(now);
-    if totals.second != second {
-        *totals = Totals {
-            second,
-            replies: 0,
-            syns: 0,
-        };
-    }
+    totals.begin(second);
     sample(slot, counted.hash);
     let replies = sketch::estimate(prefixes, counted.prefix, second);
-    let noise = sketch::noise(totals.replies);
     // Of a widely forged flood most SYNs end here.
-    let heavy = replies >= settings.heavy / 2 + noise
+    let heavy = totals.is_busy(replies, settings.heavy)
         && is_heavy(counted.hash, second, settings.heavy, totals);
     if heavy {
         count::service(slot, |counters| counters.heavy_syns += 1);
@@ -89,12 +82,12 @@ pub fn syn(slot: u32, flow: &Flow, protects: bool) -> Standing {
     }
     if protects
         && settings.reply_rate != 0
-        && u64::from(replies) >= settings.reply_rate + u64::from(noise)
+        && u64::from(replies) >= settings.reply_rate + u64::from(totals.replies.most_noise())
     {
         count::service(slot, |counters| counters.reply_limited += 1);
         return Standing::OverReplies;
     }
-    totals.replies += 1;
+    totals.replies.add();
     sketch::add(prefixes, counted.prefix, second);
     Standing::Fine
 }
@@ -147,9 +140,7 @@ fn is_heavy(hash: u64, second: u32, heavy: u32, totals: &mut Totals) -> bool {
     };
     // SAFETY: this CPU's own value.
     let cells: &mut Cells = unsafe { &mut *cells };
-    totals.syns += 1;
-    sketch::add(cells, hash, second);
-    sketch::estimate(cells, hash, second) >= heavy + sketch::noise(totals.syns)
+    totals.is_heavy(cells, hash, second, heavy)
 }
 
 /// Puts the source into the sample of its service, while that is not full.
@@ -171,15 +162,4 @@ fn sample(slot: u32, hash: u64) {
 fn mark(words: &mut [u64; SAMPLE_WORDS], hash: u64) {
     let word = (hash >> 57) as usize & (SAMPLE_WORDS - 1);
     words[word] |= 1 << ((hash >> 51) & 63);
-}
-
-/// What the sketches counted in a second.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Totals {
-    second: u32,
-    /// In the sketch of prefixes.
-    replies: u32,
-    /// In the sketch of sources.
-    syns: u32,
 }

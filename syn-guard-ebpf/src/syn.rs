@@ -58,25 +58,27 @@ pub fn handle(context: &XdpContext) -> Reason {
         return Reason::NotGuarded;
     }
     count::service(service.slot, |counters| counters.syns += 1);
-    match prefixes::list_of(&flow.remote) {
-        Some(ListKind::Deny) => {
-            count::service(service.slot, |counters| counters.denied += 1);
-            return Reason::Denied;
-        }
-        Some(ListKind::Allow) => {
-            // Whom the operator trusts is none of the guard's: not answered, not
-            // tracked, and in no count that a limit goes by.
-            count::service(service.slot, |counters| counters.allowed += 1);
-            filters::mark_syn(hash);
-            return Reason::Allowed;
-        }
-        None => {}
+    let list = prefixes::list_of(&flow.remote);
+    if list == Some(ListKind::Allow) {
+        // Whom the operator trusts is none of the guard's: not answered, not
+        // tracked, and in no count that a limit goes by.
+        count::service(service.slot, |counters| counters.allowed += 1);
+        filters::mark_syn(hash);
+        return Reason::Allowed;
     }
+    // What is only forwarded is other hosts', whoever sends it.
     let Some(listener) = listeners::find(&flow) else {
         // Somebody may listen of whom the controller has not told yet.
         filters::mark_syn(hash);
         return Reason::NoListener;
     };
+    if validate::is_for_other_host(&packet) {
+        return Reason::OtherHost;
+    }
+    if list == Some(ListKind::Deny) {
+        count::service(service.slot, |counters| counters.denied += 1);
+        return Reason::Denied;
+    }
     if let Some(reason) = validate::why_not(&packet, &headers, &flow, state) {
         return reason;
     }

@@ -10,7 +10,17 @@ use crate::maps::OWN_MACS;
 /// The bit of a hardware address's first byte that says it is a group's.
 const GROUP: u8 = 1;
 
-/// Why the stack would not take a SYN, if it would not. To be dropped only
+/// Whether the frame is for another host's hardware address.
+#[inline(always)]
+pub fn is_for_other_host(packet: &Packet<'_>) -> bool {
+    let Some(ethernet) = packet.chunk::<6>(0) else {
+        return false;
+    };
+    let destination = (u64::from(ethernet.u16::<0>()) << 32) | u64::from(ethernet.u32::<2>());
+    !is_own(destination)
+}
+
+/// Why the stack would not take a SYN for this host, if it would not. To be dropped only
 /// where the service protects: no answer may be given, and a flood of them
 /// would still cost the stack.
 #[inline(always)]
@@ -21,10 +31,6 @@ pub fn why_not(
     state: State,
 ) -> Option<Reason> {
     let ethernet = packet.chunk::<14>(0)?;
-    let destination = (u64::from(ethernet.u16::<0>()) << 32) | u64::from(ethernet.u32::<2>());
-    if !is_own(destination) {
-        return Some(Reason::OtherHost);
-    }
     let reason = if ethernet.u8::<6>() & GROUP != 0
         || !flow.remote.may_be_client()
         || flow.remote == flow.local

@@ -20,7 +20,8 @@ use syn_guard::datapath::{
 use syn_guard::prefixes::{Lists, Origin, Part, read};
 use syn_guard_common::abi::ListKind;
 use xtask::lab::{
-    Flood, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_INTERFACE, TcpOptions, patience,
+    Flood, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_INTERFACE, Segment, TcpOptions,
+    patience, patiently,
 };
 
 /// Long enough for an answer that comes at all.
@@ -144,6 +145,56 @@ fn a_denied_source_gets_no_answer_and_its_connections_go_on() {
             assert!(listed_lab.answers(&mut hand_made, source, port + 2));
         }
         listed_lab.write("allow", "");
+        assert!(guard.stop_at_once().unwrap().success());
+    }
+}
+
+#[test]
+fn what_is_forwarded_for_a_denied_source_goes_on() {
+    /// The client's, as text.
+    const MAC: &str = "02:00:00:00:00:02";
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let _nginx = Nginx::start(&lab).unwrap();
+    let server = lab.server();
+    // Back over the same cable, to a host behind it.
+    for name in [
+        "net.ipv4.conf.all.forwarding",
+        "net.ipv6.conf.all.forwarding",
+    ] {
+        server.set_sysctl(name, "1").unwrap();
+    }
+    let script = format!(
+        "ip route add 198.18.77.0/24 dev {SERVER_INTERFACE}
+         ip -6 route add 2001:db8:77::/64 dev {SERVER_INTERFACE}
+         ip neigh add 198.18.77.1 lladdr {MAC} dev {SERVER_INTERFACE}
+         ip neigh add 2001:db8:77::1 lladdr {MAC} dev {SERVER_INTERFACE}"
+    );
+    server.output("sh", &["-ec", &script]).unwrap();
+    let denied = "lists.deny=10.7.0.0/16,2001:db8:2000::/36";
+    for mode in ["observe", "protect"] {
+        let guard = Guard::start(&lab, &["--mode", mode, "--set", denied]).unwrap();
+        let mut hand_made = HandMade::new(&lab).unwrap();
+        for host in ["198.18.77.1:80", "[2001:db8:77::1]:80"] {
+            let host: SocketAddr = host.parse().unwrap();
+            let source = spoofed(host.is_ipv6(), 1);
+            hand_made
+                .syn((source, 10_000).into(), host, TcpOptions::FULL)
+                .unwrap();
+            let begun = Instant::now();
+            loop {
+                let frame = hand_made.receive_frame(ANSWER).unwrap();
+                let frame = frame.unwrap_or_else(|| panic!("{mode}: no SYN reached {host}"));
+                let segment = Segment::parse(frame);
+                if segment.is_some_and(|it| it.destination == host && it.flags.syn) {
+                    break;
+                }
+                assert!(begun.elapsed() < patiently(ANSWER), "{mode}: {host}");
+            }
+        }
+        assert_eq!(count(&guard, &lab, "denied"), 0, "{mode}");
+        assert_eq!(common::verdict(&guard, &lab, "no_listener"), 2, "{mode}");
         assert!(guard.stop_at_once().unwrap().success());
     }
 }

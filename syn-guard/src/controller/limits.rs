@@ -2,6 +2,7 @@
 
 use syn_guard_common::abi::Settings;
 use syn_guard_common::address::Address;
+use syn_guard_common::sketch::heavy;
 
 use super::{ControllerError, LimitOptions};
 use crate::datapath::DataPath;
@@ -13,8 +14,6 @@ use crate::kernel::interfaces::{Interface, interfaces};
 const MAPPED_BITS: u32 = 96;
 /// The rate that a source is called heavy by where it has no limit.
 const USUAL_RATE: u64 = 200;
-/// Fewer SYNs a second are never heavy.
-const LEAST_HEAVY: u64 = 8;
 
 /// Keeps the data path told.
 #[derive(Debug, Default)]
@@ -99,16 +98,13 @@ const fn queues_of(interface: &Interface, online: u64) -> u64 {
 }
 
 /// The settings for these options, on so many CPUs. What is counted by each CPU
-/// for itself gets an equal share of its limit. A source is heavy from a quarter
-/// of its limit on: soon enough for its exact counters to hold it to the limit,
-/// and so many SYNs that no forged flood makes all its sources heavy.
+/// for itself gets an equal share of its limit.
 fn settings(options: &LimitOptions, cpus: u64) -> Settings {
     let cpus = cpus.max(1);
     let rate = match options.source_rate {
         0 => USUAL_RATE,
         rate => rate,
     };
-    let heavy = (rate / (4 * cpus)).clamp(LEAST_HEAVY, u64::from(syn_guard_common::sketch::MOST));
     Settings {
         source_half_open: options.source_half_open,
         source_rate: options.source_rate,
@@ -116,7 +112,7 @@ fn settings(options: &LimitOptions, cpus: u64) -> Settings {
         stray_rate: options.stray_rate,
         ipv4_mask: Address::mask(MAPPED_BITS + u32::from(options.ipv4_bits)),
         ipv6_mask: Address::mask(u32::from(options.ipv6_bits)),
-        heavy: u32::try_from(heavy).unwrap_or(u32::MAX),
+        heavy: heavy(rate, cpus),
         reserved: 0,
     }
 }
@@ -136,7 +132,7 @@ mod tests {
         let many = settings(&options, 64);
         assert_eq!(
             (many.heavy, many.reply_rate, many.source_rate),
-            (8, 157, 200)
+            (3, 157, 200)
         );
     }
 

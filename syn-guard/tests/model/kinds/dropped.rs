@@ -108,6 +108,10 @@ pub fn kinds() -> Vec<Kind> {
                     it.fragment = FIRST;
                     it.destination.set_ip("2001:db8:9::7".parse().unwrap());
                 }),
+                syn(|it| {
+                    it.fragment = FIRST;
+                    it.destination_mac = [2, 0, 0, 0, 0, 3];
+                }),
             ],
         ),
         (

@@ -69,22 +69,20 @@ impl World {
             return Reason::NotGuarded.into();
         }
         self.count(tcp.destination, |counts| counts.syns += 1);
-        match self.list_of(located.source) {
-            Some(ListKind::Allow) => {
-                self.count(tcp.destination, |counts| counts.allowed += 1);
-                return self.syn_passes(&flow, Reason::Allowed);
-            }
-            Some(ListKind::Deny) => {
-                self.count(tcp.destination, |counts| counts.denied += 1);
-                return Reason::Denied.into();
-            }
-            None => {}
+        let list = self.list_of(located.source);
+        if list == Some(ListKind::Allow) {
+            self.count(tcp.destination, |counts| counts.allowed += 1);
+            return self.syn_passes(&flow, Reason::Allowed);
         }
         let Some(entry) = self.entry(located.destination, tcp.destination, located.source) else {
             return self.syn_passes(&flow, Reason::NoListener);
         };
         if !self.own_macs.contains(&located.destination_mac) {
             return Reason::OtherHost.into();
+        }
+        if list == Some(ListKind::Deny) {
+            self.count(tcp.destination, |counts| counts.denied += 1);
+            return Reason::Denied.into();
         }
         let protects = state == State::Protecting;
         let invalid = |reason| if protects { reason } else { Reason::Invalid };
@@ -161,8 +159,8 @@ impl World {
         services.any(|service| service.state == State::Protecting)
     }
 
-    /// Only a SYN to a service that protects, or from a denied prefix, may not
-    /// come in pieces.
+    /// Only a SYN to a listener that protects, or to any from a denied prefix, may
+    /// not come in pieces.
     fn first_fragment(&mut self, frame: &Frame, located: &Located) -> Reason {
         let byte = |index: usize| frame.readable().get(located.tcp_at + index).copied();
         let (Some(high), Some(low)) = (byte(2), byte(3)) else {
@@ -184,23 +182,20 @@ impl World {
             return Reason::Fragment;
         };
         let mapped = is_mapped(located.source) || is_mapped(located.destination);
-        if syn && state != State::Off && !mapped {
-            match self.list_of(located.source) {
-                Some(ListKind::Allow) => return Reason::Fragment,
-                Some(ListKind::Deny) => {
-                    self.count(port, |counts| counts.denied += 1);
-                    return Reason::Denied;
-                }
-                None => {}
-            }
-        }
-        let protects = state == State::Protecting;
-        let own = self.listeners.contains_key(&(located.destination, port, 0));
+        let own = self.listeners.contains_key(&(located.destination, port, 0))
+            && self.own_macs.contains(&located.destination_mac);
         // From a mapped address the stack takes nothing.
-        if protects && own && syn && !is_mapped(located.source) {
-            Reason::FragmentedSyn
-        } else {
-            Reason::Fragment
+        if !syn || !own || mapped || state == State::Off {
+            return Reason::Fragment;
+        }
+        match self.list_of(located.source) {
+            Some(ListKind::Allow) => Reason::Fragment,
+            Some(ListKind::Deny) => {
+                self.count(port, |counts| counts.denied += 1);
+                Reason::Denied
+            }
+            None if state == State::Protecting => Reason::FragmentedSyn,
+            None => Reason::Fragment,
         }
     }
 

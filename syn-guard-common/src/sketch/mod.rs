@@ -6,6 +6,10 @@
 //! its low ones. So nobody needs to clear the cells when a second is over. A
 //! second is 2^30 ns.
 
+mod totals;
+
+pub use totals::{Total, Totals, heavy};
+
 use crate::address::Address;
 
 /// Cells of a row.
@@ -93,14 +97,6 @@ pub fn take(cells: &mut Cells, hash: u64, second: u32) {
     let (first, other) = (first_cell(hash), second_cell(hash));
     cells[first] = with_one_less(cells[first], second);
     cells[other] = with_one_less(cells[other], second);
-}
-
-/// By how much an estimate may be too large when a sketch counted `total` this
-/// second: twice what everybody's share of a cell is.
-#[inline(always)]
-#[must_use]
-pub const fn noise(total: u32) -> u32 {
-    total / (SKETCH_COLUMNS as u32 / 2)
 }
 
 // Odd 64-bit constants of xxHash64 (its PRIME64_1 and PRIME64_2).
