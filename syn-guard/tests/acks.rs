@@ -165,7 +165,11 @@ fn touches_no_connection(syns: Option<u64>) {
         );
         if syns.is_some() {
             let sent = verdict(&guard, &lab, "cookie_sent");
-            assert!(sent > 20_000 && forged > sent, "{forged}, {sent} cookies");
+            let least = 20_000 / u64::from(patience());
+            assert!(
+                sent > least && forged > least,
+                "{sent} cookies, {forged} no_cookie"
+            );
         }
         let service = guard.service(&lab, 80).unwrap();
         assert_eq!(service["state"], "protecting");

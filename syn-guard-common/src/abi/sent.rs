@@ -14,7 +14,8 @@
 //! "maybe" costs a look at the cookie. So a second flow in a cell does not
 //! displace the first one: the cell then stands for every flow of it, until no
 //! cookie has gone there for the whole age. Its flows share the tries, for who
-//! knows the hash can make them share a cell; each cookie brings new ones.
+//! knows the hash can make them share a cell; each cookie brings new ones. Ticks come
+//! again after 255 (9 minutes at HZ=1000): what a cell says then is a wrong "maybe".
 
 use super::filter::Age;
 
