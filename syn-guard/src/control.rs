@@ -21,7 +21,7 @@ pub struct SetMode {
 pub enum ProtectMode {
     /// Answer every SYN with a cookie: mode protect
     On,
-    /// Count, never answer: mode observe
+    /// Count, never answer: mode observe, not the `off` of `run --mode off`
     Off,
     /// Answer with cookies during an attack: mode auto
     Auto,

@@ -13,7 +13,7 @@ use common::{spoofed, wait_until};
 use serde_json::Value;
 use xtask::lab::{
     Flood, Guard, HandMade, HonestClients, Lab, Nginx, NginxSetup, RunningFlood, ShortConnections,
-    ShortReport, TcpOptions, patiently,
+    ShortReport, TcpOptions, honest_ipv4, patience, patiently,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,24 +65,23 @@ fn stop(guard: Guard) {
     assert!(guard.stop_at_once().unwrap().success());
 }
 
-/// Connections of two addresses that keep many ports busy, until told to stop.
+/// Connections of eight addresses that keep many ports busy, until told to stop.
 fn crowd(lab: &Lab, target: SocketAddr, over: &AtomicBool) -> (ShortReport, Duration) {
     let begun = Instant::now();
     let mut all = ShortReport::default();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = ["198.19.9.1:0", "198.19.9.2:0"]
-            .into_iter()
+        let workers: Vec<_> = (1..=8)
             .map(|source| {
                 scope.spawn(move || {
                     let mut sum = ShortReport::default();
                     let mut ports = 10_000..20_000;
                     while !over.load(Ordering::Relaxed) {
                         let report = ShortConnections {
-                            source: source.parse().unwrap(),
+                            source: (honest_ipv4(source), 0).into(),
                             ports: ports.clone(),
                             target,
-                            count: 5_000,
-                            concurrency: 100,
+                            count: 2_000,
+                            concurrency: 25,
                             timeout: patiently(SECOND * 10),
                         }
                         .run(lab)
@@ -160,6 +159,29 @@ fn each_kind_of_flood_is_called_by_its_name() {
 }
 
 #[test]
+fn floods_of_ipv6_are_called_by_the_same_names() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &[]).unwrap();
+    let forged = flood(&lab, nginx.ipv6(), false);
+    let service = wait_for_kind(&guard, &lab, "spoofed");
+    let numbers = &service["flood"];
+    assert!(number(numbers, "heavy_percent") <= 10, "{numbers}");
+    assert!(number(numbers, "new_source_percent") >= 80, "{numbers}");
+    // All its addresses are of one /64, which is one source.
+    let few = flood(&lab, nginx.ipv6(), true);
+    forged.stop().unwrap();
+    let service = wait_for_kind(&guard, &lab, "concentrated");
+    let numbers = &service["flood"];
+    assert!(number(numbers, "heavy_percent") >= 80, "{numbers}");
+    assert_eq!(number(numbers, "attacks"), 1, "{numbers}");
+    few.stop().unwrap();
+    stop(guard);
+}
+
+#[test]
 fn a_flash_crowd_is_never_an_attack() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
@@ -189,6 +211,8 @@ fn a_flash_crowd_is_never_an_attack() {
     let rate = report.succeeded as f64 / lasted.as_secs_f64();
     println!("{} connections, {rate:.0} a second", report.succeeded);
     assert_eq!(report.failed(), 0, "{report:?}");
+    // Several times what would be a flood if nobody completed.
+    assert!(rate * f64::from(patience()) >= 1500.0, "{rate:.0} a second");
     let service = guard.service(&lab, 80).unwrap();
     assert_eq!(number(&service["flood"], "attacks"), 0, "{service}");
     assert_eq!(number(&service["counters"], "protections"), 0, "{service}");

@@ -51,11 +51,11 @@ fn check(guard: &Guard, lab: &Lab) {
 
 #[test]
 fn no_more_than_a_backlog_of_syns_reaches_the_stack_before_the_first_cookie() {
-    let Some(lab) = Lab::for_test().unwrap() else {
-        return;
-    };
-    lab.separate_cores().unwrap();
     for ipv6 in [false, true] {
+        let Some(lab) = Lab::for_test().unwrap() else {
+            return;
+        };
+        lab.separate_cores().unwrap();
         let nginx = Nginx::start(&lab).unwrap();
         let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
         let target = if ipv6 { nginx.ipv6() } else { nginx.ipv4() };
@@ -65,61 +65,88 @@ fn no_more_than_a_backlog_of_syns_reaches_the_stack_before_the_first_cookie() {
         flood.stop().unwrap();
         check(&guard, &lab);
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
-        nginx.stop().unwrap();
     }
 }
 
 #[test]
 fn nor_when_the_controller_is_stopped_before_the_flood() {
-    let Some(lab) = Lab::for_test().unwrap() else {
-        return;
-    };
-    lab.separate_cores().unwrap();
-    let nginx = Nginx::start(&lab).unwrap();
-    let mut guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
-    guard.child().signal(Signal::SIGSTOP).unwrap();
-    let answered = lab.syn_acks_received().unwrap();
-    let flood = flood(nginx.ipv4()).start(&lab).unwrap();
-    wait_until("the flood runs", SOON, || flood.sent().unwrap() > RATE);
-    // Nobody but the data path can have answered all these.
-    let answered = lab.syn_acks_received().unwrap() - answered;
-    let queued = in_kernel(&lab);
-    flood.stop().unwrap();
-    guard.child().signal(Signal::SIGCONT).unwrap();
-    assert!(answered > RATE / 4, "{answered} answers");
-    assert!((1..=BACKLOG).contains(&queued), "{queued} half-open");
-    // And it says why, though nobody was there to see it.
-    guard
-        .child()
-        .wait_for_line("observing -> protecting", SOON)
-        .unwrap();
-    check(&guard, &lab);
-    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+    for ipv6 in [false, true] {
+        let Some(lab) = Lab::for_test().unwrap() else {
+            return;
+        };
+        lab.separate_cores().unwrap();
+        let nginx = Nginx::start(&lab).unwrap();
+        let mut guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+        guard.child().signal(Signal::SIGSTOP).unwrap();
+        let answered = lab.syn_acks_received().unwrap();
+        let target = if ipv6 { nginx.ipv6() } else { nginx.ipv4() };
+        let flood = flood(target).start(&lab).unwrap();
+        wait_until("the flood runs", SOON, || flood.sent().unwrap() > RATE);
+        // Nobody but the data path can have answered all these.
+        let answered = lab.syn_acks_received().unwrap() - answered;
+        let queued = in_kernel(&lab);
+        flood.stop().unwrap();
+        guard.child().signal(Signal::SIGCONT).unwrap();
+        assert!(answered > RATE / 4, "{answered} answers, IPv6 {ipv6}");
+        assert!((1..=BACKLOG).contains(&queued), "{queued} half-open");
+        // And it says why, though nobody was there to see it.
+        guard
+            .child()
+            .wait_for_line("observing -> protecting", SOON)
+            .unwrap();
+        check(&guard, &lab);
+        assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+    }
+}
+
+/// Connections that are begun and reset at once, five times as many a second as
+/// are allowed.
+struct ResetAtOnce {
+    hand_made: HandMade,
+    target: SocketAddr,
+    started: Instant,
+    sent: u128,
+}
+
+impl ResetAtOnce {
+    const RATE: u128 = 5000;
+
+    fn new(lab: &Lab, target: SocketAddr) -> Self {
+        Self {
+            hand_made: HandMade::new(lab).unwrap(),
+            target,
+            started: Instant::now(),
+            sent: 0,
+        }
+    }
+
+    /// Sends what is due, but not all of it at once.
+    fn send(&mut self) {
+        let due = self.started.elapsed().as_millis() * Self::RATE / 1000;
+        for index in (self.sent..due).take(50) {
+            let source = spoofed(self.target.is_ipv6(), (index % 60_000) as u16);
+            let flow = self
+                .hand_made
+                .syn((source, 5000).into(), self.target, TcpOptions::SHORT)
+                .unwrap();
+            self.hand_made.rst(&flow).unwrap();
+            self.sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
 fn syns_that_are_reset_at_once_are_a_reason_too() {
-    /// Connections a second, five times what is allowed.
-    const RATE: u128 = 5000;
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
     let nginx = Nginx::start(&lab).unwrap();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
-    let mut hand_made = HandMade::new(&lab).unwrap();
-    let (started, mut looked, mut sent) = (Instant::now(), Instant::now(), 0_u128);
-    let mut most_half_open = 0;
+    let mut flood = ResetAtOnce::new(&lab, nginx.ipv4());
+    let (mut looked, mut most_half_open) = (Instant::now(), 0);
     loop {
-        let due = started.elapsed().as_millis() * RATE / 1000;
-        for index in (sent..due).take(50) {
-            let source = spoofed(false, (index % 60_000) as u16);
-            let flow = hand_made
-                .syn((source, 5000).into(), nginx.ipv4(), TcpOptions::SHORT)
-                .unwrap();
-            hand_made.rst(&flow).unwrap();
-            sent += 1;
-        }
-        std::thread::sleep(Duration::from_millis(1));
+        flood.send();
         if looked.elapsed() > Duration::from_millis(100) {
             looked = Instant::now();
             let service = guard.service(&lab, 80).unwrap();
@@ -130,8 +157,9 @@ fn syns_that_are_reset_at_once_are_a_reason_too() {
         }
         let log = || guard.log().unwrap();
         assert!(
-            started.elapsed() < patiently(Duration::from_secs(15)),
-            "{sent} sent\n{}",
+            flood.started.elapsed() < patiently(Duration::from_secs(15)),
+            "{} sent\n{}",
+            flood.sent,
             log()
         );
     }
@@ -139,10 +167,37 @@ fn syns_that_are_reset_at_once_are_a_reason_too() {
         most_half_open < 255,
         "{most_half_open} half-open: another reason"
     );
-    wait_until("it says why", SOON, || {
-        let service = guard.service(&lab, 80).unwrap();
-        let reason = service["reason"].as_str().unwrap();
-        reason.contains("unanswered SYNs") && reason.contains("limit of 1000")
-    });
+    wait_until("it says why", SOON, || is_unanswered_rate(&guard, &lab));
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+}
+
+fn is_unanswered_rate(guard: &Guard, lab: &Lab) -> bool {
+    let service = guard.service(lab, 80).unwrap();
+    let reason = service["reason"].as_str().unwrap();
+    reason.contains("unanswered SYNs") && reason.contains("limit of 1000")
+}
+
+#[test]
+fn nor_does_that_need_the_controller() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let mut guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    guard.child().signal(Signal::SIGSTOP).unwrap();
+    let mut flood = ResetAtOnce::new(&lab, nginx.ipv6());
+    while flood.started.elapsed() < patiently(Duration::from_secs(3)) {
+        flood.send();
+    }
+    guard.child().signal(Signal::SIGCONT).unwrap();
+    wait_until("it says why", SOON, || is_unanswered_rate(&guard, &lab));
+    // All of them were sent while it was stopped.
+    let (observed, cookies) = (
+        verdict(&guard, &lab, "observed"),
+        verdict(&guard, &lab, "cookie_sent"),
+    );
+    println!("{} sent: {observed} passed, {cookies} cookies", flood.sent);
+    assert!(observed >= 1000, "{observed} passed");
+    assert!(cookies > 0, "{cookies} cookies");
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
 }

@@ -1,5 +1,5 @@
 //! The first step of the ladder: the kernel gives half-open connections up
-//! sooner and keeps more of them, as long as a service needs it.
+//! sooner, as long as a service needs it.
 
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ pub struct ServiceOptions {
 }
 
 /// The first step of the ladder: the kernel gives up half-open connections
-/// sooner and keeps more of them.
+/// sooner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Harden {
     /// Whether the guard takes it at all.

@@ -84,7 +84,7 @@ fn guard(report: &Report) -> Vec<Family> {
         Family::new(
             GAUGE,
             "hardened",
-            "1 while the kernel gives half-open connections up sooner and keeps more of them, else 0.",
+            "1 while the kernel gives half-open connections up sooner, else 0.",
         )
         .value(f64::from(u8::from(report.hardened.is_some()))),
         Family::new(

@@ -92,7 +92,7 @@ pub const TABLE: Table = Table {
             name: "calm_percent",
             kind: number("percent", 1, 99),
             computed: None,
-            doc: "It is calm while the pressure is below this share of the limit.",
+            doc: "It is calm while the pressure, and each other signal, is below this share of its limit. Hardening ends below this share of `harden.at_percent`.",
             restart: false,
             flag: None,
             get: |wanted, _| Some(Value::Integer(wanted.options.detection.calm_percent)),

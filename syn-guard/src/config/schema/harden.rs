@@ -5,7 +5,7 @@ use super::{Key, Kind, Scalar, Table, Value, number};
 /// The first step of the ladder.
 pub const TABLE: Table = Table {
     name: "harden",
-    doc: "The first step of the ladder: the kernel gives up half-open connections sooner, and keeps more of them. Undone when the attack is over.",
+    doc: "The first step of the ladder: the kernel gives up half-open connections sooner, so that more fit into the queues that there are. Undone when the attack is over.",
     keys: &[
         Key {
             table: "harden",
@@ -45,7 +45,7 @@ pub const TABLE: Table = Table {
             name: "max_syn_backlog",
             kind: number("connections", 128, 1 << 20),
             computed: None,
-            doc: "`net.ipv4.tcp_max_syn_backlog` then, unless it is more.",
+            doc: "`net.ipv4.tcp_max_syn_backlog` then, unless it is more. Counts only where `tcp_syncookies` is 0.",
             restart: false,
             flag: None,
             get: |wanted, _| Some(Value::Integer(wanted.options.harden.max_syn_backlog)),
@@ -56,7 +56,7 @@ pub const TABLE: Table = Table {
             name: "somaxconn",
             kind: number("connections", 128, 1 << 20),
             computed: None,
-            doc: "`net.core.somaxconn` then, unless it is more.",
+            doc: "`net.core.somaxconn` then, unless it is more. Counts for programs that call `listen()` from then on.",
             restart: false,
             flag: None,
             get: |wanted, _| Some(Value::Integer(wanted.options.harden.somaxconn)),
