@@ -69,7 +69,7 @@ pub struct Numbers {
 
 /// A kind with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Verdict {
+pub struct Assessment {
     /// The kind.
     pub kind: Kind,
     /// Its numbers.
@@ -116,34 +116,34 @@ impl Numbers {
 /// Watches which kind of flood a service is under.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
-    verdict: Verdict,
+    assessment: Assessment,
     /// Another kind, and since when.
     candidate: Option<(Kind, u64)>,
 }
 
 impl Watch {
-    /// The verdict of now.
-    pub(super) const fn verdict(&self) -> Verdict {
-        self.verdict
+    /// The assessment of now.
+    pub(super) const fn assessment(&self) -> Assessment {
+        self.assessment
     }
 
     /// Takes another second, in which so many unanswered SYNs a second were
-    /// the least that make a flood; the verdict, when its kind changes.
+    /// the least that make a flood; the assessment, when its kind changes.
     pub(super) fn second(
         &mut self,
         now_ns: u64,
         happened: &Happened,
         least: u64,
-    ) -> Option<Verdict> {
+    ) -> Option<Assessment> {
         let numbers = Numbers::of(happened);
         let kind = numbers.kind(least);
-        self.verdict.numbers = numbers;
-        if kind == self.verdict.kind {
+        self.assessment.numbers = numbers;
+        if kind == self.assessment.kind {
             self.candidate = None;
             return None;
         }
         // That there is a flood at all is sure before its kind is.
-        let same = |candidate| candidate == kind || self.verdict.kind == Kind::None;
+        let same = |candidate| candidate == kind || self.assessment.kind == Kind::None;
         let since_ns = match self.candidate {
             Some((candidate, since_ns)) if same(candidate) => since_ns,
             _ => now_ns,
@@ -157,8 +157,8 @@ impl Watch {
             return None;
         }
         self.candidate = None;
-        self.verdict.kind = kind;
-        Some(self.verdict)
+        self.assessment.kind = kind;
+        Some(self.assessment)
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_changes_only_when_it_held() {
+    fn an_assessment_changes_only_when_it_held() {
         let spoofed = happened(9000, 9000, 0, (4000, 4000));
         let mixed = happened(9000, 9000, 4500, (4000, 2000));
         let calm = happened(10, 0, 0, (10, 0));

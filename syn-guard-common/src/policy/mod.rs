@@ -13,7 +13,7 @@ mod service;
 
 pub use counts::Counts;
 pub use estimate::Sources;
-pub use flood::{Kind, Numbers, Verdict};
+pub use flood::{Assessment, Kind, Numbers};
 pub use hold::Hold;
 pub use limits::{Limits, Threshold, Wanted};
 pub use load::Load;

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use random::Random;
 use server::{SECOND, Server};
 use syn_guard_common::abi::{Mode, State};
-use syn_guard_common::policy::{Kind, Limits, Reason, Rules, Trigger, Verdict, Wanted, Why};
+use syn_guard_common::policy::{Assessment, Kind, Limits, Reason, Rules, Trigger, Wanted, Why};
 use traffic::Traffic;
 
 /// How long a part may last until its kind is said: the second that is not
@@ -163,7 +163,7 @@ fn rules(backlog: u64) -> Rules {
 #[derive(Default)]
 struct Told {
     text: String,
-    verdicts: Vec<(u64, Verdict)>,
+    assessments: Vec<(u64, Assessment)>,
     /// Changes of state, and why.
     states: Vec<(u64, State, Why)>,
 }
@@ -184,9 +184,9 @@ fn run(backlog: u64, seed: u64) -> Told {
         for second in 0..part.seconds {
             let (outcome, switched) = server.second(&part.traffic.in_second(second));
             now += 1;
-            if let Some(verdict) = outcome.flood {
-                let _ = writeln!(told.text, "{now:5} s   {verdict:?}");
-                told.verdicts.push((now, verdict));
+            if let Some(assessment) = outcome.flood {
+                let _ = writeln!(told.text, "{now:5} s   {assessment:?}");
+                told.assessments.push((now, assessment));
             }
             if switched || outcome.change.is_some() {
                 let (state, why) = (server.service.state(), server.service.why());

@@ -1,7 +1,7 @@
 //! Why a service is in its state, in words: what was reached, the limit, and
 //! where that is set.
 
-use syn_guard_common::policy::{Numbers, Reason, Trigger, Verdict, Why};
+use syn_guard_common::policy::{Assessment, Numbers, Reason, Trigger, Why};
 
 use super::{Detection, ServiceOptions, mode_name};
 
@@ -96,17 +96,17 @@ impl Origins {
 }
 
 /// A kind of flood with its numbers.
-pub fn verdict(verdict: &Verdict) -> String {
+pub fn assessment(assessment: &Assessment) -> String {
     let Numbers {
         syns,
         unanswered,
         answered_percent,
         heavy_percent,
         new_percent,
-    } = verdict.numbers;
+    } = assessment.numbers;
     format!(
         "{}: {syns} SYNs a second, {unanswered} unanswered ({answered_percent} % answered), {heavy_percent} % from heavy sources, {new_percent} % from new ones",
-        verdict.kind.name()
+        assessment.kind.name()
     )
 }
 
@@ -128,7 +128,7 @@ pub const fn value_name(trigger: Trigger) -> &'static str {
     }
 }
 
-/// The numbers of a verdict for an event.
+/// The numbers of an assessment for an event.
 pub fn numbers(numbers: &Numbers) -> [(&'static str, f64); 5] {
     [
         ("syns_per_second", numbers.syns as f64),

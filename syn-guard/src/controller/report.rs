@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use syn_guard_common::abi::{HANDSHAKE_BOUNDS_MS, ServiceCounters};
-use syn_guard_common::policy::{Limits, Service, Signals, Threshold, Verdict};
+use syn_guard_common::policy::{Assessment, Limits, Service, Signals, Threshold};
 use tracing::warn;
 
 use super::clock::now_ns;
@@ -171,7 +171,7 @@ fn signals(signals: &Signals, limits: &Limits) -> SignalsReport {
 }
 
 fn flood(policy: &Service) -> FloodReport {
-    let Verdict { kind, numbers } = policy.flood();
+    let Assessment { kind, numbers } = policy.flood();
     FloodReport {
         kind: kind.name().to_owned(),
         attacks: policy.attacks(),

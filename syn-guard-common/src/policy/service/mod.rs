@@ -3,7 +3,7 @@
 
 use super::counts::{Window, per_second};
 use super::flood::{LEAST_UNANSWERED, Watch, least_rate};
-use super::{Counts, Hold, Kind, Limits, Load, Reason, Sources, Trigger, Verdict, Why};
+use super::{Assessment, Counts, Hold, Kind, Limits, Load, Reason, Sources, Trigger, Why};
 use crate::abi::{Mode, State};
 
 /// How long cookies are validated after the last was sent, nanoseconds: a
@@ -81,7 +81,7 @@ pub struct Outcome {
     /// Cookies need not be validated any more.
     pub stop_validating: bool,
     /// The kind of flood changed.
-    pub flood: Option<Verdict>,
+    pub flood: Option<Assessment>,
 }
 
 /// The signals of the last second, each with a limit of its own.
@@ -166,8 +166,8 @@ impl Service {
 
     /// The kind of flood that it is under, with the numbers of now.
     #[must_use]
-    pub const fn flood(&self) -> Verdict {
-        self.watch.verdict()
+    pub const fn flood(&self) -> Assessment {
+        self.watch.assessment()
     }
 
     /// How often a flood began.
@@ -338,16 +338,16 @@ impl Service {
     }
 
     /// Watches the kind of flood.
-    fn judge(&mut self, now_ns: u64, rules: &Rules) -> Option<Verdict> {
+    fn judge(&mut self, now_ns: u64, rules: &Rules) -> Option<Assessment> {
         let over_its_limit = rules.limits.half_open.is_reached(self.signals.pressure)
             || (rules.mode == Mode::Auto && self.state == State::Protecting);
         let least = least_rate(&rules.limits, over_its_limit, rules.life_ns);
         let was = self.flood().kind;
-        let verdict = self.watch.second(now_ns, &self.window.happened()?, least)?;
+        let assessment = self.watch.second(now_ns, &self.window.happened()?, least)?;
         if was == Kind::None {
             self.attacks += 1;
         }
-        Some(verdict)
+        Some(assessment)
     }
 
     fn enter(&mut self, to: State, why: Why, since_ns: u64, now_ns: u64) -> Change {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use syn_guard_common::abi::{Event, MAX_HALF_OPEN, Mode, ServiceState, State};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::policy::{Change, Counts, Kind, Sample, Sources, Verdict, Why};
+use syn_guard_common::policy::{Assessment, Change, Counts, Kind, Sample, Sources, Why};
 use tracing::{debug, warn};
 
 use super::{MARK_EVERY_NS, Said, Services};
@@ -162,10 +162,10 @@ fn say(guarded: &Guarded, change: &Change, log: &mut EventLog) {
 
 /// Says which kind of flood a service is under, where that changed, and that it
 /// protects though it is under none.
-fn say_flood(guarded: &mut Guarded, changed: Option<Verdict>, log: &mut EventLog) {
+fn say_flood(guarded: &mut Guarded, changed: Option<Assessment>, log: &mut EventLog) {
     let port = Some(guarded.port);
-    if let Some(verdict) = changed {
-        let level = match verdict.kind {
+    if let Some(assessment) = changed {
+        let level = match assessment.kind {
             Kind::None => Level::Info,
             _ => Level::Warn,
         };
@@ -173,8 +173,8 @@ fn say_flood(guarded: &mut Guarded, changed: Option<Verdict>, log: &mut EventLog
             EventKind::Flood,
             level,
             port,
-            format!("flood {}", reasons::verdict(&verdict)),
-            &reasons::numbers(&verdict.numbers),
+            format!("flood {}", reasons::assessment(&assessment)),
+            &reasons::numbers(&assessment.numbers),
         );
     }
     if guarded.state() != State::Protecting {
