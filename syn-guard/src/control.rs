@@ -113,6 +113,9 @@ pub struct Removed {
     pub left: Option<PrefixReport>,
 }
 
+/// Prefixes of a list in an answer at most: 15 MB.
+pub const PREFIX_PAGE: usize = 100_000;
+
 /// A list of prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

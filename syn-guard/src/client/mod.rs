@@ -11,7 +11,9 @@ use std::time::Duration;
 use hyper::Method;
 
 use crate::config::{Applied, ConfigReport};
-use crate::control::{AddPrefix, ListName, ProtectMode, RemovePrefix, Removed, SetKey, SetMode};
+use crate::control::{
+    AddPrefix, ListName, PREFIX_PAGE, ProtectMode, RemovePrefix, Removed, SetKey, SetMode,
+};
 use crate::events::{EventPage, Position};
 use crate::prefixes::PrefixReport;
 use crate::report::{ModeReport, Report, SourceReport};
@@ -117,10 +119,21 @@ pub async fn reload(socket: &Path) -> Result<Applied, ClientError> {
 ///
 /// When no guard answers in time, or not with prefixes.
 pub async fn prefixes(socket: &Path, list: ListName) -> Result<Vec<PrefixReport>, ClientError> {
-    Question::get("/v1/prefixes")
-        .query(format!("list={}", list.kind().name()))
-        .ask(socket)
-        .await
+    let mut all: Vec<PrefixReport> = Vec::new();
+    loop {
+        let mut query = format!("list={}", list.kind().name());
+        if let Some(last) = all.last() {
+            query.push_str("&after=");
+            query.push_str(&last.prefix);
+        }
+        let question = Question::get("/v1/prefixes").query(query);
+        let page: Vec<_> = question.ask(socket).await?;
+        let last = page.len() < PREFIX_PAGE;
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
 }
 
 /// Puts a prefix on a list, until it is taken off or for `lasting`, whole

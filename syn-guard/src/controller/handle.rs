@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ModeError;
@@ -41,8 +42,15 @@ pub enum Request {
         /// For what became of it.
         reply: Reply<Result<Applied, ConfigError>>,
     },
-    /// The prefixes on a list; none: on both.
-    Prefixes(Option<ListKind>, Reply<Vec<PrefixReport>>),
+    /// A page of the prefixes on a list.
+    Prefixes {
+        /// Which list; none: a page of each.
+        list: Option<ListKind>,
+        /// The last one of the page before.
+        after: Option<IpNet>,
+        /// For the prefixes.
+        reply: Reply<Vec<PrefixReport>>,
+    },
     /// Put a prefix on a list.
     AddPrefix {
         /// Which list.
@@ -128,9 +136,14 @@ impl ControllerHandle {
         self.ask(|reply| Request::Set { key, value, reply }).await
     }
 
-    /// The prefixes on a list; none: on both.
-    pub async fn prefixes(&self, list: Option<ListKind>) -> Option<Vec<PrefixReport>> {
-        self.ask(|reply| Request::Prefixes(list, reply)).await
+    /// A page of the prefixes on a list, after that one; none: of each list.
+    pub async fn prefixes(
+        &self,
+        list: Option<ListKind>,
+        after: Option<IpNet>,
+    ) -> Option<Vec<PrefixReport>> {
+        self.ask(|reply| Request::Prefixes { list, after, reply })
+            .await
     }
 
     /// Puts a prefix on a list, until it is taken off or for `lasting`.

@@ -156,7 +156,7 @@ impl Controller {
             datapath.maps.set_keys(keys)?;
             ring
         };
-        let mut prefixes = Prefixes::start(&options.lists, &datapath.maps.prefixes)?;
+        let mut prefixes = Prefixes::start(&options.lists, datapath.maps.prefixes.held())?;
         // Before anything that an earlier guard's programs go by is changed:
         // attaching is what fails.
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;

@@ -3,19 +3,24 @@
 //! differs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use syn_guard_common::abi::ListKind;
+use syn_guard_common::abi::{ListKind, MAX_PREFIXES, PrefixEntry};
 
 use super::clock::now_ns;
 use super::{Controller, ControllerError, ListOptions};
+use crate::control::PREFIX_PAGE;
 use crate::datapath::{Changed, DataPath, PrefixMaps};
 use crate::events::{EventKind, EventLog, Level};
 use crate::prefixes::{
     self, Line, ListError, ListFileError, Lists, Origin, Part, PrefixReport, Stamp,
 };
 use crate::report::PrefixCounts;
+
+/// Prefixes whose time is over that are named one by one; of more only the number
+/// is.
+const NAMED: usize = 20;
 
 /// A file of a list.
 struct ListFile {
@@ -85,33 +90,49 @@ impl ListFile {
 
 /// The lists of the running guard.
 pub struct Prefixes {
+    options: ListOptions,
     config: [(ListKind, Vec<Line>); 2],
     files: Vec<ListFile>,
     lists: Lists,
     contradictions: Vec<String>,
     /// The data path does not go by the lists yet.
     untold: bool,
+    /// How many prefixes there is no room for.
+    left_out: usize,
+    /// How long files were read for lists that the data path does not go by yet.
+    spent: Duration,
 }
 
 impl Prefixes {
-    /// Reads the files. What an earlier controller was told at run time still
-    /// holds.
-    pub fn start(options: &ListOptions, maps: &PrefixMaps) -> Result<Self, ListFileError> {
+    /// Reads the files. What an earlier controller was told at run time, which
+    /// left `held`, still holds.
+    pub fn start<'a>(
+        options: &ListOptions,
+        held: impl IntoIterator<Item = (&'a IpNet, &'a PrefixEntry)>,
+    ) -> Result<Self, ListFileError> {
+        let begun = Instant::now();
         let files = wanted_files(options)
             .map(|(list, path)| ListFile::new(list, path))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            options: options.clone(),
             config: of_config(options),
             files,
-            lists: Lists::continued(maps.held(), now_ns()),
+            lists: Lists::continued(held, now_ns()),
             contradictions: Vec::new(),
             untold: true,
+            left_out: 0,
+            spent: begun.elapsed(),
         })
     }
 
-    /// Goes by other options from now on. A file that was read stays as it was
-    /// read until it changes.
+    /// Goes by other options from now on, if they are others. A file that was read
+    /// stays as it was read until it changes.
     pub fn set_options(&mut self, options: &ListOptions, log: &mut EventLog) {
+        if *options == self.options {
+            return;
+        }
+        let begun = Instant::now();
         let mut before = std::mem::take(&mut self.files);
         for (list, path) in wanted_files(options) {
             let known = before
@@ -125,7 +146,9 @@ impl Prefixes {
             self.files.push(file);
         }
         self.config = of_config(options);
+        self.options.clone_from(options);
         self.untold = true;
+        self.spent += begun.elapsed();
     }
 
     /// Reads files that changed, ends what is over, and tells the data path
@@ -135,22 +158,30 @@ impl Prefixes {
         maps: &mut PrefixMaps,
         log: &mut EventLog,
     ) -> Result<(), ControllerError> {
+        let begun = Instant::now();
         for file in &mut self.files {
             self.untold |= file.refresh(log);
         }
-        for (prefix, list) in self.lists.expire(now_ns()) {
-            let text = format!("the time of {prefix} on the list `{}` is over", list.name());
-            log.push(EventKind::Prefix, Level::Info, None, text, &[]);
-            // Where the kernel refuses, it is tried again with all others.
-            self.untold |= maps.change(prefix, self.lists.entry(prefix)).is_err();
+        let over = self.lists.expire(now_ns());
+        if !over.is_empty() {
+            say_over(&over, log);
+            let changes = over.iter().map(|it| (it.0, self.lists.entry(it.0)));
+            // Where the kernel refuses, it is tried again with all others; and one
+            // that was left out may find room.
+            self.untold |= maps.change(changes).is_err() || self.left_out > 0;
         }
         if self.untold {
-            self.tell(maps, log)?;
+            self.tell(maps, log, begun)?;
         }
         Ok(())
     }
 
-    fn tell(&mut self, maps: &mut PrefixMaps, log: &mut EventLog) -> Result<(), ControllerError> {
+    fn tell(
+        &mut self,
+        maps: &mut PrefixMaps,
+        log: &mut EventLog,
+        begun: Instant,
+    ) -> Result<(), ControllerError> {
         let of_config = self.config.iter().map(|(list, prefixes)| Part {
             list: *list,
             origin: &Origin::Config,
@@ -169,28 +200,62 @@ impl Prefixes {
             }
             self.contradictions = contradictions;
         }
-        let changed = maps.replace(&self.lists.entries())?;
+        let (entries, left_out) = self.lists.entries(MAX_PREFIXES as usize);
+        let changed = maps.replace(&entries)?;
         self.untold = false;
+        let spent = std::mem::take(&mut self.spent) + begun.elapsed();
         if changed != Changed::default() {
             let numbers = [
                 ("added", changed.added as f64),
                 ("changed", changed.changed as f64),
                 ("removed", changed.removed as f64),
-                ("allowed", self.lists.count(ListKind::Allow) as f64),
-                ("denied", self.lists.count(ListKind::Deny) as f64),
+                ("allowed", maps.count(ListKind::Allow) as f64),
+                ("denied", maps.count(ListKind::Deny) as f64),
+                ("seconds", spent.as_millis() as f64 / 1000.0),
             ];
             let text = "the lists of prefixes changed";
             log.push(EventKind::Prefix, Level::Info, None, text, &numbers);
         }
+        if left_out != self.left_out {
+            say_left_out(left_out, log);
+            self.left_out = left_out;
+        }
         Ok(())
     }
 
-    /// How many prefixes are on each list.
-    pub fn counts(&self) -> PrefixCounts {
+    /// How many prefixes of each list are in force, and how many are not.
+    pub fn counts(&self, maps: &PrefixMaps) -> PrefixCounts {
         PrefixCounts {
-            allow: self.lists.count(ListKind::Allow),
-            deny: self.lists.count(ListKind::Deny),
+            allow: maps.count(ListKind::Allow),
+            deny: maps.count(ListKind::Deny),
+            left_out: self.left_out as u64,
         }
+    }
+}
+
+fn say_over(over: &[(IpNet, ListKind)], log: &mut EventLog) {
+    for (prefix, list) in over.iter().take(NAMED) {
+        let text = format!("the time of {prefix} on the list `{}` is over", list.name());
+        log.push(EventKind::Prefix, Level::Info, None, text, &[]);
+    }
+    let more = over.len().saturating_sub(NAMED);
+    if more > 0 {
+        let text = "the time of more prefixes is over";
+        let numbers = [("prefixes", more as f64)];
+        log.push(EventKind::Prefix, Level::Info, None, text, &numbers);
+    }
+}
+
+fn say_left_out(left_out: usize, log: &mut EventLog) {
+    let numbers = [("left_out", left_out as f64)];
+    if left_out == 0 {
+        let text = "all listed prefixes are in force again";
+        log.push(EventKind::Prefix, Level::Info, None, text, &[]);
+    } else {
+        let text = format!(
+            "more than {MAX_PREFIXES} prefixes are listed: the last ones of the configuration and its files are not in force; list fewer, or shorter ones that cover them"
+        );
+        log.push(EventKind::Prefix, Level::Warn, None, text, &numbers);
     }
 }
 
@@ -270,6 +335,8 @@ impl Controller {
             self.prefixes.untold = true;
             return Err(error);
         }
+        // One that was left out may find room.
+        self.prefixes.untold |= self.prefixes.left_out > 0;
         let left = self.prefixes.lists.report(prefix, now_ns());
         let text = match &left {
             None => format!("{prefix} was taken off the list `{}`", list.name()),
@@ -288,13 +355,54 @@ impl Controller {
     fn change_prefix(&mut self, prefix: IpNet) -> Result<(), ListError> {
         let DataPath { maps, .. } = &mut self.datapath;
         maps.prefixes
-            .change(prefix, self.prefixes.lists.entry(prefix))
+            .change([(prefix, self.prefixes.lists.entry(prefix))])
             .map_err(|error| ListError::DataPath(error.to_string()))
     }
 
-    /// The prefixes on a list, sorted.
+    /// The first prefixes on a list after `after`, sorted; at most a page of them.
     #[must_use]
-    pub fn prefixes(&self, list: ListKind) -> Vec<PrefixReport> {
-        self.prefixes.lists.reports(list, now_ns())
+    pub fn prefixes(&self, list: ListKind, after: Option<IpNet>) -> Vec<PrefixReport> {
+        let lists = &self.prefixes.lists;
+        lists.reports(list, after, PREFIX_PAGE, now_ns())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn only_other_lists_are_told_again() {
+        let mut log = EventLog::default();
+        let mut options = ListOptions::default();
+        let mut prefixes = Prefixes::start(&options, []).unwrap();
+        assert!(prefixes.untold);
+        prefixes.untold = false;
+        prefixes.set_options(&options, &mut log);
+        assert!(!prefixes.untold);
+        options.deny.push("192.0.2.0/24".parse().unwrap());
+        prefixes.set_options(&options, &mut log);
+        assert!(prefixes.untold);
+        prefixes.untold = false;
+        prefixes.set_options(&options, &mut log);
+        assert!(!prefixes.untold);
+    }
+
+    #[test]
+    fn many_that_end_together_are_named_or_counted() {
+        for (over, lines) in [(NAMED, NAMED), (NAMED + 1, NAMED + 1), (5_000, NAMED + 1)] {
+            let mut log = EventLog::default();
+            let prefix = |index| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(index)));
+            let over: Vec<_> = (0..over as u32)
+                .map(|index| (prefix(index), ListKind::Deny))
+                .collect();
+            say_over(&over, &mut log);
+            let said: Vec<_> = log.after(0).collect();
+            assert_eq!(said.len(), lines);
+            let counted: f64 = said.iter().flat_map(|it| it.numbers.values()).sum();
+            assert_eq!(counted as usize, over.len() - NAMED);
+        }
     }
 }

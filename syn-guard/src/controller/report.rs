@@ -47,7 +47,7 @@ impl Controller {
                     reason: attachment.why_generic.clone(),
                 })
                 .collect(),
-            prefixes: self.prefixes.counts(),
+            prefixes: self.prefixes.counts(&self.datapath.maps.prefixes),
             services: self
                 .services
                 .guarded()

@@ -17,10 +17,10 @@ impl Controller {
             Request::Config(reply) => drop(reply.send(self.config_report())),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::Set { key, value, reply } => drop(reply.send(self.set(&key, &value))),
-            Request::Prefixes(list, reply) => {
+            Request::Prefixes { list, after, reply } => {
                 let lists = ListKind::ALL.into_iter();
                 let wanted = lists.filter(|each| list.is_none_or(|list| list == *each));
-                let prefixes = wanted.flat_map(|list| self.prefixes(list)).collect();
+                let prefixes = wanted.flat_map(|list| self.prefixes(list, after)).collect();
                 drop(reply.send(prefixes));
             }
             Request::AddPrefix {

@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, MapError};
 use ipnet::IpNet;
-use syn_guard_common::abi::{MAX_PREFIXES, PrefixEntry, RouteKey};
+use syn_guard_common::abi::{ListKind, MAX_PREFIXES, PrefixEntry, RouteKey};
 use syn_guard_common::address::Address;
 use syn_guard_common::prefix_filter::PrefixFilter;
 
@@ -24,6 +24,8 @@ pub struct PrefixMaps {
     filter_map: Array<MapData, PrefixFilter>,
     filter: Box<PrefixFilter>,
     held: HashMap<IpNet, PrefixEntry>,
+    /// Prefixes of each list, as in [`ListKind::ALL`].
+    counts: [u64; ListKind::ALL.len()],
 }
 
 /// How many prefixes became listed, another or unlisted.
@@ -41,24 +43,37 @@ impl PrefixMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataPathError> {
         let entries: LpmTrie<_, Address, PrefixEntry> = take!(ebpf, "PREFIXES");
         // What an earlier controller left.
-        let held = entries
+        let found: Vec<_> = entries
             .iter()
             .flatten()
             .take(MAX_PREFIXES as usize)
             .map(|(key, entry)| (prefix(key.prefix_len(), key.data().into()), entry))
             .collect();
-        Ok(Self {
+        let mut maps = Self {
             entries,
             filter_map: take!(ebpf, "PREFIX_FILTER"),
             filter: Box::default(),
-            held,
-        })
+            held: HashMap::new(),
+            counts: Default::default(),
+        };
+        for (prefix, entry) in found {
+            maps.remember(prefix, Some(entry));
+        }
+        maps.compute_filter();
+        Ok(maps)
     }
 
     /// What the data path goes by.
     #[must_use]
     pub const fn held(&self) -> &HashMap<IpNet, PrefixEntry> {
         &self.held
+    }
+
+    /// How many prefixes of a list the data path goes by.
+    #[must_use]
+    pub fn count(&self, list: ListKind) -> u64 {
+        let counts = ListKind::ALL.into_iter().zip(self.counts);
+        counts.filter(|it| it.0 == list).map(|it| it.1).sum()
     }
 
     /// Makes the data path go by `wanted`, and by nothing else.
@@ -97,44 +112,59 @@ impl PrefixMaps {
             }
         }
         // Also when it is only half done: what is there must be found.
+        self.compute_filter();
         self.write_filter()?;
         result.map(|()| changed)
     }
 
-    /// Lists a prefix, or takes it out.
+    /// Lists prefixes, or takes them out: the filter is written once for all.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses one, the first of them; the others are changed.
     pub fn change(
         &mut self,
-        prefix: IpNet,
-        entry: Option<PrefixEntry>,
+        changes: impl IntoIterator<Item = (IpNet, Option<PrefixEntry>)>,
     ) -> Result<(), DataPathError> {
-        match entry {
-            Some(entry) => self.put(prefix, entry)?,
-            None => self.take_out(prefix),
+        let mut result = Ok(());
+        let mut removed = false;
+        for (prefix, entry) in changes {
+            let Some(entry) = entry else {
+                self.take_out(prefix);
+                removed = true;
+                continue;
+            };
+            let new = !self.held.contains_key(&prefix);
+            match self.put(prefix, entry) {
+                Ok(()) if new => self.filter.add(&key(prefix)),
+                done => result = result.and(done),
+            }
         }
-        self.write_filter()
+        // A bit may stand for others, too.
+        if removed {
+            self.compute_filter();
+        }
+        self.write_filter()?;
+        result
     }
 
     fn put(&mut self, prefix: IpNet, entry: PrefixEntry) -> Result<(), DataPathError> {
         let key = key(prefix);
-        let result = self
-            .entries
-            .insert(&Key::new(key.bits, key.address), entry, 0);
+        let key = Key::new(key.bits, key.address);
+        let mut result = self.entries.insert(&key, entry, 0);
+        // Before Linux 6.13 a full map refuses another value of a key, too.
+        if result.as_ref().is_err_and(no_room) && self.held.contains_key(&prefix) {
+            self.take_out(prefix);
+            result = self.entries.insert(&key, entry, 0);
+        }
         match result {
             Ok(()) => {
-                self.held.insert(prefix, entry);
+                self.remember(prefix, Some(entry));
                 Ok(())
             }
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOSPC) =>
-            {
-                Err(broken(
-                    "PREFIXES",
-                    &format!("there are more than {MAX_PREFIXES} prefixes: list fewer"),
-                ))
-            }
+            Err(error) if no_room(&error) => Err(broken(
+                "PREFIXES",
+                &format!("there are {MAX_PREFIXES} prefixes already: list fewer"),
+            )),
             Err(error) => Err(broken("PREFIXES", &error)),
         }
     }
@@ -143,20 +173,41 @@ impl PrefixMaps {
         let key = key(prefix);
         // Gone already is as good.
         let _ = self.entries.remove(&Key::new(key.bits, key.address));
-        self.held.remove(&prefix);
+        self.remember(prefix, None);
+    }
+
+    /// What the map holds for a prefix now.
+    fn remember(&mut self, prefix: IpNet, entry: Option<PrefixEntry>) {
+        let before = match entry {
+            Some(entry) => self.held.insert(prefix, entry),
+            None => self.held.remove(&prefix),
+        };
+        for (list, count) in ListKind::ALL.into_iter().zip(&mut self.counts) {
+            let one = |it: PrefixEntry| u64::from(it.list == list as u32);
+            *count += entry.map_or(0, one);
+            *count -= before.map_or(0, one);
+        }
+    }
+
+    fn compute_filter(&mut self) {
+        *self.filter = PrefixFilter::default();
+        for prefix in self.held.keys() {
+            self.filter.add(&key(*prefix));
+        }
     }
 
     /// Tells the data path whom a prefix may match; a prefix is listed from then
     /// on.
     fn write_filter(&mut self) -> Result<(), DataPathError> {
-        *self.filter = PrefixFilter::default();
-        for prefix in self.held.keys() {
-            self.filter.add(&key(*prefix));
-        }
         self.filter_map
             .set(0, self.filter.as_ref(), 0)
             .map_err(|error| broken("PREFIX_FILTER", &error))
     }
+}
+
+/// Whether the map is full.
+fn no_room(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOSPC))
 }
 
 /// The map's key for a prefix.

@@ -77,10 +77,16 @@ fn guard(report: &Report) -> Vec<Family> {
         Family::new(
             GAUGE,
             "prefixes",
-            "Prefixes on each list: allow, whose SYNs always pass, and deny, whose SYNs are dropped.",
+            "Prefixes in force of each list: allow, whose SYNs always pass, and deny, whose SYNs are dropped.",
         )
         .with(&[("list", "allow")], report.prefixes.allow as f64)
         .with(&[("list", "deny")], report.prefixes.deny as f64),
+        Family::new(
+            GAUGE,
+            "prefixes_left_out",
+            "Prefixes that are listed and not in force: there is no room for them.",
+        )
+        .value(report.prefixes.left_out as f64),
         Family::new(
             GAUGE,
             "hardened",

@@ -52,13 +52,16 @@ pub struct InterfaceReport {
     pub reason: Option<String>,
 }
 
-/// How many prefixes are listed.
+/// How many prefixes are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixCounts {
     /// Those whose SYNs always pass.
     pub allow: u64,
     /// Those whose SYNs are dropped.
     pub deny: u64,
+    /// Those that are listed and not in force: there is no room for them.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// A guarded service.

@@ -62,7 +62,7 @@ pub(super) fn controller() -> ControllerHandle {
                 Request::Config(to) => drop(to.send(config.report())),
                 Request::Reload(to) => drop(to.send(config.reload())),
                 Request::Set { key, value, reply } => drop(reply.send(config.set(&key, &value))),
-                Request::Prefixes(_, reply) => drop(reply.send(vec![denied()])),
+                Request::Prefixes { reply, .. } => drop(reply.send(vec![denied()])),
                 Request::AddPrefix { prefix, reply, .. } => {
                     let parsed = crate::prefixes::parse(&prefix);
                     drop(reply.send(parsed.map(|_| denied()).map_err(Into::into)));

@@ -95,7 +95,11 @@ fn engine(report: &Report) -> String {
 
 fn prefixes(report: &Report) -> String {
     let listed = report.prefixes;
-    format!("{} allowed, {} denied", listed.allow, listed.deny)
+    let mut text = format!("{} allowed, {} denied", listed.allow, listed.deny);
+    if listed.left_out > 0 {
+        text += &format!("; {} not in force: list fewer", listed.left_out);
+    }
+    text
 }
 
 fn interface(interface: &InterfaceReport) -> String {

@@ -98,10 +98,21 @@ pub(super) const FILES: &[TestFile] = &[
     file(
         "syn-guard",
         "prefixes",
-        Some(&[(
-            "a_hundred_thousand_prefixes_load_in_less_than_a_second",
-            FAST,
-        )]),
+        Some(&[
+            (
+                "a_hundred_thousand_prefixes_load_in_less_than_a_second",
+                FAST,
+            ),
+            (
+                "a_controller_has_a_hundred_thousand_prefixes_in_force_within_a_second",
+                FAST,
+            ),
+            ("many_that_end_together_do_not_hold_the_controller_up", FAST),
+            (
+                "what_there_is_room_for_stays_in_force_and_the_rest_is_said_once",
+                "a million prefixes take minutes there",
+            ),
+        ]),
     ),
     file(
         "syn-guard",

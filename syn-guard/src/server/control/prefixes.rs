@@ -7,32 +7,47 @@ use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
 };
+use ipnet::IpNet;
 use syn_guard_common::abi::ListKind;
 
 use super::{Control, Refusal, answer, body::Body};
 use crate::{
-    control::{AddPrefix, ListName, RemovePrefix, Removed},
-    prefixes::{ListError, PrefixReport},
+    control::{AddPrefix, RemovePrefix, Removed},
+    prefixes::{ListError, PrefixReport, parse},
 };
 
-/// One list, or both where none is asked for.
+/// A page of one list, or of both where none is asked for.
 pub(super) async fn get(
     State(control): State<Control>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<PrefixReport>>, Refusal> {
-    let list = wanted(query.as_deref().unwrap_or("")).map_err(Refusal::bad_request)?;
-    Ok(Json(answer(control.controller.prefixes(list)).await?))
+    let query = query.unwrap_or_default();
+    let (list, after) = wanted(&query).map_err(Refusal::bad_request)?;
+    Ok(Json(
+        answer(control.controller.prefixes(list, after)).await?,
+    ))
 }
 
-fn wanted(query: &str) -> Result<Option<ListKind>, String> {
-    match query {
-        "" => Ok(None),
-        "list=allow" => Ok(Some(ListName::Allow.kind())),
-        "list=deny" => Ok(Some(ListName::Deny.kind())),
-        _ => Err(format!(
-            "unknown parameter \"{query}\": there are list=allow and list=deny"
-        )),
+fn wanted(query: &str) -> Result<(Option<ListKind>, Option<IpNet>), String> {
+    let (mut list, mut after) = (None, None);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("list", "allow")) => list = Some(ListKind::Allow),
+            Some(("list", "deny")) => list = Some(ListKind::Deny),
+            Some(("after", prefix)) => {
+                after = Some(parse(prefix).map_err(|error| format!("after: {error}"))?);
+            }
+            _ => {
+                return Err(format!(
+                    "unknown parameter \"{parameter}\": there are list=allow, list=deny and after=PREFIX"
+                ));
+            }
+        }
     }
+    if after.is_some() && list.is_none() {
+        return Err("after=PREFIX is of one list: say list=allow or list=deny, too".to_owned());
+    }
+    Ok((list, after))
 }
 
 pub(super) async fn add(

@@ -130,7 +130,19 @@ async fn what_is_wrong_with_a_request_is_one_line_of_json() {
             "GET /v1/prefixes?list=grey",
             "",
             400,
-            "unknown parameter \"list=grey\": there are list=allow and list=deny",
+            "unknown parameter \"list=grey\": there are list=allow, list=deny and after=PREFIX",
+        ),
+        (
+            "GET /v1/prefixes?list=deny&after=192.0.2.1/24",
+            "",
+            400,
+            "after: 192.0.2.1/24 has host bits set: did you mean 192.0.2.0/24?",
+        ),
+        (
+            "GET /v1/prefixes?after=192.0.2.0/24",
+            "",
+            400,
+            "after=PREFIX is of one list: say list=allow or list=deny, too",
         ),
         (
             "GET /v1/events?wait=60",

@@ -49,7 +49,7 @@ impl Rig {
             ..entry(prefix, list)
         };
         let prefixes = &mut self.datapath.maps.prefixes;
-        prefixes.change(prefix, Some(told)).unwrap();
+        prefixes.change([(prefix, Some(told))]).unwrap();
         self.world.prefixes.push(Prefix {
             network: prefix.network(),
             bits: prefix.prefix_len().into(),

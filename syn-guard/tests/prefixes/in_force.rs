@@ -1,94 +1,17 @@
-//! Allowed and denied prefixes, with real packets of both families. Needs root;
-//! without it the tests say so and pass, except where `CI=true`.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
+//! Who is listed, by whom and for how long, on packets.
 
-mod common;
-
-use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{page, settle, spoofed, wait_until};
-use ipnet::IpNet;
 use nix::sys::signal::Signal;
-use nix::time::{ClockId, clock_gettime};
-use syn_guard::datapath::{
-    DataPath, EngineChoice, Features, LoadOptions, LogLevel, Maps, PinDirectory, XdpModeChoice,
-};
-use syn_guard::prefixes::{Lists, Origin, Part, read};
-use syn_guard_common::abi::ListKind;
 use xtask::lab::{
     Flood, Guard, HandMade, HonestClients, Lab, Nginx, SERVER_INTERFACE, Segment, TcpOptions,
-    patience, patiently,
+    patiently,
 };
 
-/// Long enough for an answer that comes at all.
-const ANSWER: Duration = Duration::from_secs(1);
-/// A file is looked at every second.
-const REREAD: Duration = Duration::from_secs(3);
-
-/// A lab with a file of denied and one of allowed prefixes.
-struct Listed {
-    lab: Lab,
-    nginx: Nginx,
-}
-
-impl Listed {
-    fn new(lab: Lab) -> Self {
-        let nginx = Nginx::start(&lab).unwrap();
-        Self { lab, nginx }
-    }
-
-    fn file(&self, list: &str) -> PathBuf {
-        self.lab.path(list)
-    }
-
-    fn write(&self, list: &str, text: &str) {
-        fs::write(self.file(list), text).unwrap();
-    }
-
-    fn start(&self, flags: &[&str], deny: &[&str]) -> Guard {
-        let config = self.lab.path("lists.toml");
-        let mut text = format!("[lists]\ndeny = {deny:?}\n");
-        for list in ["allow", "deny"] {
-            if self.file(list).exists() {
-                text += &format!("{list}_files = [{:?}]\n", self.file(list));
-            }
-        }
-        fs::write(&config, text).unwrap();
-        let arguments = [&["--config", config.to_str().unwrap()], flags].concat();
-        Guard::start(&self.lab, &arguments).unwrap()
-    }
-
-    fn service(&self, ipv6: bool) -> SocketAddr {
-        if ipv6 {
-            self.nginx.ipv6()
-        } else {
-            self.nginx.ipv4()
-        }
-    }
-
-    /// Whether a SYN from there is answered.
-    fn answers(&self, hand_made: &mut HandMade, source: IpAddr, port: u16) -> bool {
-        let service = self.service(source.is_ipv6());
-        let source = (source, port).into();
-        let mut flow = hand_made.syn(source, service, TcpOptions::FULL).unwrap();
-        hand_made.syn_ack(&mut flow, ANSWER).unwrap()
-    }
-}
-
-fn count(guard: &Guard, lab: &Lab, name: &str) -> u64 {
-    let service = guard.service(lab, 80).unwrap();
-    service["counters"][name].as_u64().unwrap()
-}
-
-fn listed(guard: &Guard, lab: &Lab, list: &str) -> u64 {
-    guard.status(lab).unwrap()["prefixes"][list]
-        .as_u64()
-        .unwrap()
-}
+use super::common::{self, page, settle, spoofed, wait_until};
+use super::{ANSWER, Listed, REREAD, count, listed};
 
 #[test]
 fn a_denied_source_gets_no_answer_and_its_connections_go_on() {
@@ -360,79 +283,4 @@ fn what_is_listed_for_a_time_ends_without_a_controller_and_outlives_a_kill() {
     deny(&["del", "2001:db8:2000:101::/64"]);
     assert!(answers(for_a_time) && answers(for_a_time_6));
     assert!(guard.stop_at_once().unwrap().success());
-}
-
-/// Seconds that this thread ran, in user space and in the kernel.
-fn processor_seconds() -> f64 {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
-    Duration::from(time).as_secs_f64()
-}
-
-#[test]
-fn a_hundred_thousand_prefixes_load_in_less_than_a_second() {
-    if let Err(error) = Features::probe(EngineChoice::Auto) {
-        eprintln!("skipped: {error}");
-        return;
-    }
-    let Some(lab) = Lab::for_test().unwrap() else {
-        return;
-    };
-    let pins = PinDirectory::new(lab.bpf_dir().join("prefixes"));
-    let options = LoadOptions {
-        log: LogLevel::Off,
-        engine: EngineChoice::Auto,
-        xdp_mode: XdpModeChoice::Auto,
-    };
-    let mut datapath = DataPath::load(pins, &options).unwrap();
-    let empty = Maps::memory();
-    // Spread over the addresses as real lists are, from single ones to /16s.
-    let text: String = (0..100_000_u32)
-        .map(|index| {
-            let address = Ipv4Addr::from_bits(index.wrapping_mul(2_654_435_761));
-            let bits = [32, 24, 22, 20][index as usize % 4];
-            let prefix = IpNet::new(address.into(), bits).unwrap().trunc();
-            format!("{prefix}\n")
-        })
-        .collect();
-    let file = lab.path("many");
-    fs::write(&file, text).unwrap();
-
-    let (begun, ran) = (Instant::now(), processor_seconds());
-    let (_, lines) = read(&file).unwrap();
-    let mut lists = Lists::default();
-    let said = lists.set_parts(&[Part {
-        list: ListKind::Deny,
-        origin: &Origin::File(file),
-        prefixes: &lines,
-    }]);
-    assert!(said.is_empty(), "{said:?}");
-    let prepared = begun.elapsed();
-    let entries = lists.entries();
-    let changed = datapath.maps.prefixes.replace(&entries).unwrap();
-    let (took, ran) = (begun.elapsed(), processor_seconds() - ran);
-    let held = Maps::memory() - empty;
-    println!(
-        "{} prefixes: read and merged in {prepared:.3?}, loaded after {took:.3?}, {ran:.3} s of a processor; {held} bytes",
-        changed.added
-    );
-    assert!(changed.added > 95_000, "{changed:?}");
-    assert!(ran < f64::from(patience()), "{ran}");
-    assert!(held < 16 << 20, "{held}");
-
-    // What did not change costs nothing, and one that did little.
-    let begun = Instant::now();
-    let again = datapath.maps.prefixes.replace(&entries).unwrap();
-    println!("the same again: {:.3?}", begun.elapsed());
-    assert_eq!(again, syn_guard::datapath::Changed::default());
-    let begun = Instant::now();
-    let one: IpNet = "192.0.2.1/32".parse().unwrap();
-    datapath.maps.prefixes.change(one, None).unwrap();
-    println!("one more: {:.3?}", begun.elapsed());
-    // All are taken out again.
-    let begun = Instant::now();
-    let none = datapath.maps.prefixes.replace(&HashMap::new()).unwrap();
-    println!("none any more: {:.3?}", begun.elapsed());
-    assert_eq!(none.removed, changed.added);
-    assert_eq!(datapath.maps.prefixes.held().len(), 0);
-    drop(datapath);
 }

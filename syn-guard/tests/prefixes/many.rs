@@ -1,0 +1,154 @@
+//! A controller with many prefixes: how soon they are in force, many that end
+//! together, and more than there is room for.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use syn_guard::client;
+use syn_guard::control::ListName;
+use syn_guard_common::abi::MAX_PREFIXES;
+use xtask::lab::{HandMade, Lab, patience};
+
+use super::common::{spoofed, wait_until};
+use super::{Listed, REREAD, hundred_thousand, listed};
+
+/// To read, load or take out a million prefixes.
+const MILLION: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_controller_has_a_hundred_thousand_prefixes_in_force_within_a_second() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    let mut rounds = Vec::new();
+    for port in [10_000, 10_001, 10_002] {
+        listed_lab.write("deny", &(hundred_thousand() + "10.7.0.0/16\n"));
+        let begun = Instant::now();
+        let guard = listed_lab.start(&["--mode", "observe"], &[]);
+        let guarding = begun.elapsed();
+        assert!(listed(&guard, lab, "deny") > 95_000, "when it begins");
+        let mut hand_made = HandMade::new(lab).unwrap();
+        assert!(!listed_lab.answers(&mut hand_made, spoofed(false, 1), port));
+        let events = lab.syn_guard_output(&["events", "--json"]).unwrap();
+        let seconds = events.lines().find_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["numbers"]["seconds"].as_f64()
+        });
+        let seconds = seconds.expect(&events);
+        println!("read, merged and loaded in {seconds} s; guarding after {guarding:.3?}");
+        rounds.push(seconds);
+        assert!(guard.stop_at_once().unwrap().success());
+    }
+    // Others may keep the processors busy for a while.
+    let best = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best > 0.0 && best < f64::from(patience()), "{rounds:?}");
+}
+
+#[test]
+fn many_that_end_together_do_not_hold_the_controller_up() {
+    const MANY: u32 = 5_000;
+    const LASTING: Duration = Duration::from_secs(60);
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    listed_lab.write("deny", &hundred_thousand());
+    let mut guard = listed_lab.start(&["--mode", "observe"], &[]);
+    let by_file = listed(&guard, lab, "deny");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let socket = lab.guard_state().join("control.sock");
+    let begun = Instant::now();
+    for index in 0..MANY {
+        let prefix = format!("2001:db8:2000:{index:x}::/64");
+        let left = LASTING.saturating_sub(begun.elapsed());
+        let add = client::add_prefix(&socket, ListName::Deny, &prefix, Some(left));
+        runtime.block_on(add).unwrap();
+    }
+    println!("{MANY} more in {:.3?}", begun.elapsed());
+    assert!(begun.elapsed() < LASTING / 2, "{:?}", begun.elapsed());
+    assert_eq!(listed(&guard, lab, "deny"), by_file + u64::from(MANY));
+    guard.child().signal(Signal::SIGSTOP).unwrap();
+    std::thread::sleep((LASTING + Duration::from_secs(1)).saturating_sub(begun.elapsed()));
+    let begun = Instant::now();
+    guard.child().signal(Signal::SIGCONT).unwrap();
+    wait_until("all are over", REREAD, || {
+        listed(&guard, lab, "deny") == by_file
+    });
+    println!("over after {:.3?}", begun.elapsed());
+    let log = guard.log().unwrap();
+    let said = log.matches("the time of ").count();
+    assert!((2..100).contains(&said), "{log}");
+    let mut hand_made = HandMade::new(lab).unwrap();
+    assert!(listed_lab.answers(&mut hand_made, spoofed(true, 1), 10_000));
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn what_there_is_room_for_stays_in_force_and_the_rest_is_said_once() {
+    const TOO_MANY: u32 = 1_000;
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listed_lab = Listed::new(lab);
+    let lab = &listed_lab.lab;
+    // One is the configuration's.
+    let mut text: String = (0..MAX_PREFIXES + TOO_MANY - 2)
+        .map(|index| format!("{}\n", std::net::Ipv4Addr::from_bits((11 << 24) + index)))
+        .collect();
+    text.push_str("10.7.1.0/24\n");
+    listed_lab.write("deny", &text);
+    let guard = listed_lab.start(&["--mode", "observe"], &["10.7.0.0/24"]);
+    let (first, last) = (spoofed(false, 1), spoofed(false, 0x101));
+    let mut hand_made = HandMade::new(lab).unwrap();
+    let mut port = 10_000;
+    let mut answers = |source| {
+        port += 1;
+        listed_lab.answers(&mut hand_made, source, port)
+    };
+    assert_eq!(listed(&guard, lab, "deny"), u64::from(MAX_PREFIXES));
+    assert_eq!(listed(&guard, lab, "left_out"), u64::from(TOO_MANY));
+    assert!(!answers(first) && answers(last));
+    let metrics = guard.metrics(lab).unwrap();
+    assert!(metrics.contains("\nsyn_guard_prefixes_left_out 1000\n"));
+    let status = lab.syn_guard_output(&["status"]).unwrap();
+    assert!(
+        status.contains("; 1000 not in force: list fewer"),
+        "{status}"
+    );
+
+    // Also those are listed, page by page.
+    let list = lab.syn_guard_output(&["deny", "list", "--json"]).unwrap();
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    assert_eq!(list.len(), (MAX_PREFIXES + TOO_MANY) as usize);
+    let prefixes: BTreeSet<_> = list.iter().map(|it| it["prefix"].as_str()).collect();
+    assert_eq!(prefixes.len(), list.len());
+    let add = ["deny", "add", "192.0.2.1"];
+    let refused = lab.syn_guard_output(&add).unwrap_err().to_string();
+    assert!(refused.contains("there are 1048576 prefixes already: list fewer"));
+
+    std::thread::sleep(REREAD);
+    let log = guard.log().unwrap();
+    let said = log.matches("prefixes are listed: the last ones").count();
+    assert_eq!(
+        (said, log.matches(" WARN prefixes").count()),
+        (1, 0),
+        "{log}"
+    );
+
+    listed_lab.write("deny", "10.7.1.0/24\n");
+    wait_until("there is room", MILLION, || {
+        listed(&guard, lab, "left_out") == 0 && listed(&guard, lab, "deny") == 2
+    });
+    assert!(!answers(first) && !answers(last));
+    let log = guard.log().unwrap();
+    let again = "all listed prefixes are in force again";
+    assert_eq!(log.matches(again).count(), 1, "{log}");
+    assert!(guard.stop_at_once().unwrap().success());
+}
