@@ -174,6 +174,24 @@ fn flags_that_exclude_each_other_and_users_who_may_not() {
 }
 
 #[test]
+fn what_a_guard_keeps_on_is_no_error() {
+    let Some(lab) = lab() else { return };
+    let before = settings(&lab);
+    let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    assert_eq!(lab.server().sysctl("net.ipv4.tcp_syncookies").unwrap(), "1");
+    let said = tune(&lab, &["--apply"]);
+    assert!(
+        said.contains("net.ipv4.tcp_syncookies: syn-guard needs it")
+            && said.contains("\nnet.ipv4.tcp_syncookies = 1\n"),
+        "{said}"
+    );
+    assert_eq!(lab.server().sysctl(RETRIES).unwrap(), "3");
+    tune(&lab, &["--revert"]);
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+    assert_eq!(settings(&lab), before);
+}
+
+#[test]
 fn a_guard_that_hardens_meanwhile_loses_nothing_of_what_was_there() {
     let Some(lab) = lab() else { return };
     lab.server()

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::clock::now_ns;
 use super::guarded::Guarded;
 use super::options::{Detection, Harden};
+use super::undoing::Undoing;
 use super::{Controller, Options};
 use crate::events::{EventKind, Level};
 use crate::kernel::sysctl;
@@ -53,6 +54,7 @@ pub struct Hardening {
     /// By what it was hardened.
     by: Harden,
     reason: Option<String>,
+    undoing: Undoing,
 }
 
 impl Hardening {
@@ -62,6 +64,7 @@ impl Hardening {
         let mut hardening = Self {
             ladder: Ladder::new(100, 50, 0),
             reason: None,
+            undoing: Undoing::default(),
             by,
         };
         let names = targets(&hardening.by).map(|(name, _)| name);
@@ -157,8 +160,26 @@ impl Controller {
         }
     }
 
+    /// Tries again to undo what could not be undone when it was to be.
+    pub(super) fn soften_again(&mut self) {
+        let done = self.hardening.undoing.again(&mut self.journal);
+        if done.is_empty() {
+            return;
+        }
+        self.services.retries_may_have_changed();
+        let done: Vec<_> = done.iter().map(ToString::to_string).collect();
+        self.event_log.push(
+            EventKind::Harden,
+            Level::Info,
+            None,
+            format!("no longer hardened, tried again: {}", done.join(", ")),
+            &[],
+        );
+    }
+
     fn harden(&mut self, reason: String, percent: u64) {
         self.hardening.by = self.options.harden.clone();
+        self.hardening.undoing.forget();
         let mut done = Vec::new();
         for (name, target) in targets(&self.options.harden) {
             // What cannot be changed is said, and the rest is done.
@@ -195,9 +216,9 @@ impl Controller {
     /// Undoes the hardening, the last change first.
     fn soften(&mut self, why: &str) {
         self.hardening.reason = None;
-        let mut done = Vec::new();
+        let (mut done, mut level) = (Vec::new(), Level::Info);
         for (name, _) in targets(&self.hardening.by).iter().rev() {
-            match self.journal.restore(name) {
+            match self.hardening.undoing.undo(&mut self.journal, name) {
                 Ok(None) => {}
                 Ok(Some(outcome @ Outcome::Restored { .. })) => done.push(outcome.to_string()),
                 Ok(Some(outcome @ Outcome::AlreadyThere { .. })) => info!("{outcome}"),
@@ -205,7 +226,10 @@ impl Controller {
                     warn!("{outcome}");
                     done.push(outcome.to_string());
                 }
-                Err(error) => warn!("the hardening of {name} is not undone: {error}"),
+                Err(failed) => {
+                    level = Level::Warn;
+                    done.push(failed);
+                }
             }
         }
         self.services.retries_may_have_changed();
@@ -216,7 +240,7 @@ impl Controller {
         };
         self.event_log.push(
             EventKind::Harden,
-            Level::Info,
+            level,
             None,
             format!("no longer hardened: {why}: {done}"),
             &[],

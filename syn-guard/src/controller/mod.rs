@@ -28,6 +28,7 @@ mod routes;
 mod services;
 mod slots;
 mod sweep;
+mod undoing;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -271,6 +272,7 @@ impl Controller {
             Ok(())
         });
         self.dropped.second(clock::now_ns(), &mut self.event_log);
+        self.soften_again();
         self.keep_hardened();
         self.keep_kernel_engine_or_say();
         self.tell("settings", |controller| {

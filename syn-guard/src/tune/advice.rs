@@ -115,8 +115,10 @@ pub fn advice(
 ) -> Result<Vec<Advice>, SysctlError> {
     let mut all = Vec::new();
     for (setting, wish, reason) in wishes(memory_bytes) {
+        // In this order: a guard writes down the old value before it sets another.
+        let found = get(setting);
         let held = held(setting);
-        let current = match (&held, get(setting)) {
+        let current = match (&held, found) {
             (Some(value), _) => Some(value.clone()),
             (None, Ok(value)) => Some(value),
             // Not in every network namespace.

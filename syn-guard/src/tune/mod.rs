@@ -19,9 +19,10 @@ pub use advice::{Advice, advice};
 pub use queues::{SmallQueue, small_queues};
 pub use render::render;
 
+use crate::datapath::one_line;
 use crate::kernel::sock_diag::listeners;
 use crate::kernel::sysctl;
-use crate::undo::{self, Change, Journal, Outcome};
+use crate::undo::{self, Change, Journal, Outcome, System, UndoError};
 
 /// What `syn-guard tune` is asked for.
 #[derive(Debug, Args)]
@@ -45,20 +46,24 @@ pub fn run(args: &TuneArgs, state_dir: &Path) -> anyhow::Result<()> {
     if (args.apply || args.revert) && !nix::unistd::geteuid().is_root() {
         bail!("changing settings needs root: run it with sudo");
     }
-    let guards = undo::read_changes(state_dir)?;
-    let held = |name: &str| {
-        guards.iter().find_map(|change| match change {
-            Change::Sysctl { name: n, old, .. } if n == name => Some(old.clone()),
+    // A journal that cannot be read is an error now, not one setting after the other.
+    undo::read_changes(state_dir)?;
+    // Read anew each time: a guard may harden at any moment. What cannot be read
+    // then is taken for held.
+    let held = |name: &str| match undo::read_changes(state_dir) {
+        Ok(changes) => changes.into_iter().find_map(|change| match change {
+            Change::Sysctl { name: n, old, .. } if n == name => Some(old),
             _ => None,
-        })
+        }),
+        Err(_) => Some(String::new()),
     };
     if args.revert {
         return revert(state_dir, |name| held(name).is_some());
     }
-    let all = advice(memory_bytes(), sysctl::get, held)?;
     if args.apply {
-        return apply(state_dir, &all);
+        return apply(state_dir, held);
     }
+    let all = advice(memory_bytes(), sysctl::get, held)?;
     let somaxconn = sysctl::get_u64("net.core.somaxconn").unwrap_or(0);
     // Without the sockets the advice is still worth showing.
     let queues = listeners().map_or_else(|_| Vec::new(), |all| small_queues(&all, somaxconn));
@@ -75,6 +80,9 @@ pub fn run(args: &TuneArgs, state_dir: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What a guard holds for as long as it runs, not for an attack only.
+const KEPT: &str = "net.ipv4.tcp_syncookies";
 
 /// Where the journal of tuning is.
 fn directory(state_dir: &Path) -> PathBuf {
@@ -93,23 +101,37 @@ fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
         .with_context(|| format!("cannot lock {}", directory.display()))
 }
 
-fn apply(state_dir: &Path, all: &[Advice]) -> anyhow::Result<()> {
+fn apply(state_dir: &Path, held: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     let _lock = lock(state_dir)?;
+    let all = advice(memory_bytes(), sysctl::get, &held)?;
     let mut journal = Journal::open(&directory(state_dir))?;
-    let (mut set, mut waiting) = (Vec::new(), Vec::new());
-    for one in all {
+    let (mut set, mut waiting, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for one in &all {
         let (Some(current), Some(value)) = (&one.current, &one.recommended) else {
             continue;
         };
-        if one.held {
-            waiting.push(one.setting);
-            continue;
+        let name = one.setting;
+        if one.held && name == KEPT {
+            println!(
+                "{name}: syn-guard needs it and keeps it on while it runs; it is {current} again when it stops, but for the line below"
+            );
+        } else {
+            match set_one(&mut journal, name, value, || held(name)) {
+                Ok(true) => println!("{name}: {current} -> {value}"),
+                Ok(false) => {
+                    waiting.push(name);
+                    continue;
+                }
+                // The others are set all the same.
+                Err(error) => {
+                    refused.push(one_line(&error));
+                    continue;
+                }
+            }
         }
-        journal.change(one.setting, value)?;
-        println!("{}: {current} -> {value}", one.setting);
-        set.push(format!("{} = {value}", one.setting));
+        set.push(format!("{name} = {value}"));
     }
-    if set.is_empty() && waiting.is_empty() {
+    if set.is_empty() && waiting.is_empty() && refused.is_empty() {
         println!("every setting is as recommended already");
     }
     if !set.is_empty() {
@@ -121,6 +143,10 @@ fn apply(state_dir: &Path, all: &[Advice]) -> anyhow::Result<()> {
         }
     }
     drop_if_empty(&journal, state_dir);
+    if let Some(first) = refused.first() {
+        let count = refused.len();
+        bail!("{count} settings were not set: {first}");
+    }
     if !waiting.is_empty() {
         bail!(
             "not set: {}: the running syn-guard has changed it for now; apply again when it has taken that back (`syn-guard status` shows it)",
@@ -128,6 +154,34 @@ fn apply(state_dir: &Path, all: &[Advice]) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Sets one; false where the guard holds it for now. `held` is the old value that
+/// the guard has written down, which it does before it changes a setting and until
+/// it has set that back.
+fn set_one<S: System>(
+    journal: &mut Journal<S>,
+    name: &str,
+    value: &str,
+    held: impl Fn() -> Option<String>,
+) -> Result<bool, UndoError> {
+    let is_recorded = |journal: &Journal<S>| {
+        let is = |change: &Change| matches!(change, Change::Sysctl { name: n, .. } if n == name);
+        journal.changes().iter().any(is)
+    };
+    let recorded_before = is_recorded(journal);
+    // After the old value is read too: what is read while nobody holds it is
+    // nobody's but the administrator's.
+    if held().is_some() || !journal.change_if(name, value, || held().is_none())? {
+        return Ok(false);
+    }
+    // The guard had read the value before this, and has set its own after: it will
+    // set back what was there before both.
+    let overwritten = held().is_some_and(|old| old.trim() != value);
+    if overwritten && !recorded_before {
+        return Ok(!journal.forget_if_overwritten(name)?);
+    }
+    Ok(!overwritten)
 }
 
 fn revert(state_dir: &Path, held: impl Fn(&str) -> bool) -> anyhow::Result<()> {
@@ -189,4 +243,52 @@ fn memory_bytes() -> u64 {
         .find_map(|line| line.strip_prefix("MemTotal:"))
         .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
         .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::undo::tests::Fake;
+
+    /// Sets `a` from 0 to 1 while a guard hardens it to 2 between the questions
+    /// whether it holds it: when `at` were asked. What was set, the value and the old
+    /// one that is written down.
+    fn while_a_guard_hardens(at: u32) -> (bool, String, Option<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        let mut journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        let asked = Cell::new(0);
+        let held = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == at + 1 && at == 2 {
+                fake.put("a", "2");
+            }
+            let is_held = asked.get() > at;
+            if asked.get() == at {
+                // As soon as this is answered.
+                fake.put("a", "2");
+            }
+            is_held.then(|| "0".to_owned())
+        };
+        let set = set_one(&mut journal, "a", "1", held).unwrap();
+        let old = journal.changes().iter().find_map(|change| match change {
+            Change::Sysctl { old, .. } => Some(old.clone()),
+            Change::Mount { .. } => None,
+        });
+        (set, fake.get("a").unwrap(), old)
+    }
+
+    #[test]
+    fn what_a_guard_hardens_meanwhile_is_never_taken_for_the_administrators() {
+        let untouched = (false, "2".to_owned(), None);
+        // Between the first question and the reading of the value.
+        assert_eq!(while_a_guard_hardens(1), untouched);
+        // Written down before this sets its value, set after it.
+        assert_eq!(while_a_guard_hardens(2), untouched);
+        // Not at all.
+        let set = (true, "1".to_owned(), Some("0".to_owned()));
+        assert_eq!(while_a_guard_hardens(9), set);
+    }
 }

@@ -237,7 +237,21 @@ impl<S: System> Journal<S> {
     /// Sets a sysctl, after its old value is safely on disk. An old value
     /// that was written down before stays.
     pub fn change(&mut self, name: &str, value: &str) -> Result<(), UndoError> {
+        self.change_if(name, value, || true).map(drop)
+    }
+
+    /// The same if `may` still says so when the old value has been read; whether
+    /// it did.
+    pub fn change_if(
+        &mut self,
+        name: &str,
+        value: &str,
+        may: impl FnOnce() -> bool,
+    ) -> Result<bool, UndoError> {
         let current = self.system.get(name)?;
+        if !may() {
+            return Ok(false);
+        }
         let before = self.contents.clone();
         match self.sysctl(name) {
             Some(at) => {
@@ -246,7 +260,7 @@ impl<S: System> Journal<S> {
                     new.push(value.to_owned());
                 }
             }
-            None if same(&current, value) => return Ok(()),
+            None if same(&current, value) => return Ok(true),
             None => self.contents.changes.push(Change::Sysctl {
                 name: name.to_owned(),
                 old: current.clone(),
@@ -258,7 +272,7 @@ impl<S: System> Journal<S> {
             return Err(error.into());
         }
         if same(&current, value) {
-            return Ok(());
+            return Ok(true);
         }
         if let Err(error) = self.system.set(name, value) {
             // Nothing changed. Should this not reach the disk, the journal
@@ -267,7 +281,7 @@ impl<S: System> Journal<S> {
             let _ = self.save();
             return Err(error.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes down a mount that is about to be made.
@@ -315,11 +329,32 @@ impl<S: System> Journal<S> {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.contents.changes.insert(at, change.clone());
-                Outcome::Failed { change, error }
+                return Ok(Some(Outcome::Failed { change, error }));
             }
         };
-        self.save()?;
+        if let Err(error) = self.save() {
+            // It is on disk still: the next try finds the old value there.
+            self.contents.changes.insert(at, change);
+            return Err(error.into());
+        }
         Ok(Some(outcome))
+    }
+
+    /// Forgets the change of one sysctl, if somebody has set another value since;
+    /// whether somebody had.
+    pub fn forget_if_overwritten(&mut self, name: &str) -> Result<bool, UndoError> {
+        let Some(at) = self.sysctl(name) else {
+            return Ok(false);
+        };
+        let found = self.system.get(name)?;
+        if let Change::Sysctl { new, .. } = &self.contents.changes[at]
+            && new.iter().any(|ours| same(ours, &found))
+        {
+            return Ok(false);
+        }
+        self.contents.changes.remove(at);
+        self.save()?;
+        Ok(true)
     }
 
     fn save(&self) -> Result<(), FileError> {
@@ -374,4 +409,4 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

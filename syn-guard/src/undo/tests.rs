@@ -10,7 +10,7 @@ use std::{
 use super::*;
 
 #[derive(Clone, Debug)]
-struct Fake {
+pub(crate) struct Fake {
     values: Rc<RefCell<BTreeMap<String, String>>>,
     unmounted: Rc<RefCell<Vec<PathBuf>>>,
     /// Somebody has pinned something in what was mounted.
@@ -24,7 +24,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let values = [("a", "0"), ("b", "1\t2\t3"), ("c", "7")];
         let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
@@ -39,7 +39,12 @@ impl Fake {
         }
     }
 
-    fn put(&self, name: &str, value: &str) {
+    /// Whether no value is accepted from now on.
+    pub(crate) fn refuse(&self, refuse: bool) {
+        *self.refuse.borrow_mut() = refuse;
+    }
+
+    pub(crate) fn put(&self, name: &str, value: &str) {
         self.values
             .borrow_mut()
             .insert(name.to_owned(), value.to_owned());
@@ -134,6 +139,36 @@ fn a_refused_value_leaves_no_trace() {
     assert!(journal.change("none", "9").is_err());
     assert!(journal.changes().is_empty());
     assert!(!file(&fake).exists());
+}
+
+#[test]
+fn what_was_undone_but_not_written_down_is_so_the_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(&directory.path().join("state"));
+    let mut journal = open(&fake);
+    journal.change("a", "1").unwrap();
+    journal.change("c", "8").unwrap();
+    // In the way of the new file, whoever writes it.
+    let new = fake.directory.join("undo.json.new");
+    fs::create_dir(&new).unwrap();
+    assert!(journal.restore("a").is_err());
+    assert_eq!(journal.changes().len(), 2);
+    fs::remove_dir(&new).unwrap();
+    let outcome = journal.restore("a").unwrap().unwrap();
+    assert!(matches!(outcome, Outcome::AlreadyThere { .. }));
+    assert_eq!(open(&fake).changes().len(), 1);
+}
+
+#[test]
+fn a_change_is_not_made_when_its_condition_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let mut journal = open(&fake);
+    assert!(!journal.change_if("a", "1", || false).unwrap());
+    assert_eq!(fake.get("a").unwrap(), "0");
+    assert!(!file(&fake).exists());
+    assert!(journal.change_if("a", "1", || true).unwrap());
+    assert_eq!(fake.get("a").unwrap(), "1");
 }
 
 #[test]
