@@ -7,6 +7,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{SOON, half_open_of_guard, half_open_of_ss, spoofed, wait_until};
@@ -63,7 +64,11 @@ fn gauge(lab: &Lab, guard: &Guard) -> String {
 
 /// A flood until the service protects.
 fn attack(lab: &Lab, guard: &Guard, nginx: &Nginx) -> RunningFlood {
-    let flood = Flood::new(nginx.ipv4())
+    attack_on(lab, guard, nginx.ipv4())
+}
+
+fn attack_on(lab: &Lab, guard: &Guard, server: SocketAddr) -> RunningFlood {
+    let flood = Flood::new(server)
         .rate(5_000)
         .duration(Duration::from_secs(20))
         .start(lab)
@@ -211,6 +216,20 @@ fn what_a_killed_guard_hardened_is_undone_by_detach_and_by_the_next_guard() {
         }
         assert_eq!(settings(&lab), before, "{next}");
     }
+}
+
+#[test]
+fn a_flood_over_ipv6_hardens_what_counts_for_both() {
+    let Some(lab) = lab() else { return };
+    let nginx = Nginx::start(&lab).unwrap();
+    let before = settings(&lab);
+    let guard = Guard::start(&lab, &["--mode", "auto", "--hold", "2"]).unwrap();
+    let flood = attack_on(&lab, &guard, nginx.ipv6());
+    wait_until("it is hardened", SOON, || is_hardened(&lab));
+    flood.stop().unwrap();
+    wait_until("it is undone", CALM, || settings(&lab) == before);
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+    assert_eq!(settings(&lab), before);
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Controller {
     fn harden(&mut self, reason: String, percent: u64) {
         self.hardening.by = self.options.harden.clone();
         self.hardening.undoing.forget();
-        let mut done = Vec::new();
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
         for (name, target) in targets(&self.options.harden) {
             // What cannot be changed is said, and the rest is done.
             let changed = sysctl::get_u64(name)
@@ -194,20 +194,15 @@ impl Controller {
                     Ok::<_, crate::undo::UndoError>(())
                 });
             if let Err(error) = changed {
-                warn!("not hardened: {error}");
+                failed.push(error.to_string());
             }
         }
         self.services.retries_may_have_changed();
-        let done = if done.is_empty() {
-            "nothing to change".to_owned()
-        } else {
-            done.join(", ")
-        };
         self.event_log.push(
             EventKind::Harden,
             Level::Warn,
             None,
-            format!("hardened: {reason}: {done}"),
+            what_was_hardened(&reason, &done, &failed),
             &[("percent", percent as f64)],
         );
         self.hardening.reason = Some(reason);
@@ -248,6 +243,21 @@ impl Controller {
     }
 }
 
+/// One line, also where nothing could be changed, as in a container.
+fn what_was_hardened(reason: &str, done: &[String], failed: &[String]) -> String {
+    let changed = done.join(", ");
+    let others = match failed.len() {
+        0 | 1 => String::new(),
+        count => format!(" (and so for {} more)", count - 1),
+    };
+    match (done, failed) {
+        ([], []) => format!("hardened: {reason}: nothing to change"),
+        (_, []) => format!("hardened: {reason}: {changed}"),
+        ([], [first, ..]) => format!("not hardened: {reason}: {first}{others}"),
+        (_, [first, ..]) => format!("hardened: {reason}: {changed}; but {first}{others}"),
+    }
+}
+
 fn ladder(detection: &Detection, harden: &Harden) -> Ladder {
     Ladder::new(
         harden.at_percent,
@@ -281,6 +291,18 @@ mod tests {
         assert_eq!(Target::AtLeast(100).wanted(99), Some(100));
         assert_eq!(Target::AtLeast(100).wanted(100), None);
         assert_eq!(Target::AtLeast(100).wanted(4096), None);
+    }
+
+    #[test]
+    fn what_could_not_be_changed_is_said_in_the_same_line() {
+        let [done, no] = ["a 5 -> 2", "cannot set b"].map(|text| vec![text.to_owned()]);
+        let says = |done: &[String], failed: &[String]| what_was_hardened("r", done, failed);
+        assert_eq!(says(&[], &[]), "hardened: r: nothing to change");
+        assert_eq!(says(&done, &no), "hardened: r: a 5 -> 2; but cannot set b");
+        assert_eq!(
+            says(&[], &[no.clone(), no].concat()),
+            "not hardened: r: cannot set b (and so for 1 more)"
+        );
     }
 
     #[test]
