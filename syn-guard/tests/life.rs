@@ -71,67 +71,64 @@ fn all_succeeded(what: &str, tried: usize, failed: &[String]) {
     assert!(failed.is_empty(), "{what}: {failed:?}");
 }
 
-#[test]
-fn half_open_before_the_guard_began() {
+/// Does a test with hand-made handshakes over IPv4 and over IPv6.
+fn for_each_service(test: impl Fn(&Lab, &mut HandMade, SocketAddr)) {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
     let nginx = Nginx::start(&lab).unwrap();
     let mut hand_made = HandMade::new(&lab).unwrap();
     for service in [nginx.ipv4(), nginx.ipv6()] {
-        let mut flows = begin(&mut hand_made, service, 40);
-        let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-        let failed = finish(&mut hand_made, &mut flows);
+        test(&lab, &mut hand_made, service);
+    }
+}
+
+#[test]
+fn half_open_before_the_guard_began() {
+    for_each_service(|lab, hand_made, service| {
+        let mut flows = begin(hand_made, service, 40);
+        let guard = Guard::start(lab, &["--mode", "protect"]).unwrap();
+        let failed = finish(hand_made, &mut flows);
         assert!(guard.stop_at_once().unwrap().success());
         all_succeeded("half-open before the guard", flows.len(), &failed);
-    }
+    });
 }
 
 #[test]
 fn half_open_when_it_began_to_protect() {
-    let Some(lab) = Lab::for_test().unwrap() else {
-        return;
-    };
-    let nginx = Nginx::start(&lab).unwrap();
-    let mut hand_made = HandMade::new(&lab).unwrap();
-    for service in [nginx.ipv4(), nginx.ipv6()] {
-        let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
-        let mut flows = begin(&mut hand_made, service, 40);
+    for_each_service(|lab, hand_made, service| {
+        let guard = Guard::start(lab, &["--mode", "auto"]).unwrap();
+        let mut flows = begin(hand_made, service, 40);
         let flood = Flood::new(service)
             .rate(5000)
             .duration(Duration::from_secs(20))
-            .start(&lab)
+            .start(lab)
             .unwrap();
         wait_until("it protects", Duration::from_secs(10), || {
-            guard.service(&lab, 80).unwrap()["state"] == "protecting"
+            guard.service(lab, 80).unwrap()["state"] == "protecting"
         });
         flood.stop().unwrap();
-        let failed = finish(&mut hand_made, &mut flows);
+        let failed = finish(hand_made, &mut flows);
         assert!(guard.stop_at_once().unwrap().success());
         all_succeeded("half-open before it protected", flows.len(), &failed);
-    }
+    });
 }
 
 #[test]
 fn a_cookie_that_is_out_when_the_guard_is_killed() {
-    let Some(lab) = Lab::for_test().unwrap() else {
-        return;
-    };
-    let nginx = Nginx::start(&lab).unwrap();
-    let mut hand_made = HandMade::new(&lab).unwrap();
-    for service in [nginx.ipv4(), nginx.ipv6()] {
-        let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-        let mut flows = begin(&mut hand_made, service, 20);
+    for_each_service(|lab, hand_made, service| {
+        let guard = Guard::start(lab, &["--mode", "protect"]).unwrap();
+        let mut flows = begin(hand_made, service, 20);
         assert!(!guard.stop(Signal::SIGKILL).unwrap().success());
         let (while_dead, later) = flows.split_at_mut(10);
-        let failed = answer(&mut hand_made, while_dead);
+        let failed = answer(hand_made, while_dead);
         all_succeeded("cookies while the guard is dead", 10, &failed);
-        let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-        let failed = answer(&mut hand_made, later);
+        let guard = Guard::start(lab, &["--mode", "protect"]).unwrap();
+        let failed = answer(hand_made, later);
         all_succeeded("cookies of the guard before", 10, &failed);
-        assert_eq!(common::validated(&guard, &lab), 20);
+        assert_eq!(common::validated(&guard, lab), 20);
         assert!(guard.stop_at_once().unwrap().success());
-    }
+    });
 }
 
 /// Ends these handshakes as clients do that got their SYN-ACK.

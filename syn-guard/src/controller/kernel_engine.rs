@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::clock::now_ns;
 use super::guarded::DRAIN_NS;
+use super::undoing::Undoing;
 use super::{Controller, ControllerError, SYNCOOKIES};
 use crate::datapath::{Engine, one_line};
 use crate::kernel::{TcpSettings, sysctl};
@@ -51,9 +52,16 @@ impl CookieTimestamps {
     }
 }
 
-/// What has become of the two settings.
+/// The two settings.
+#[derive(Debug)]
+pub(super) struct KernelSettings {
+    phase: Phase,
+    undoing: Undoing,
+}
+
+/// What has become of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KernelSettings {
+enum Phase {
     /// The operator's.
     AsTheyWere,
     /// A service protects.
@@ -67,10 +75,14 @@ pub(super) enum KernelSettings {
 impl KernelSettings {
     /// At the start: an earlier guard may have left them changed.
     pub(super) fn found(journal: &Journal) -> Self {
-        if is_changed(journal, TIMESTAMPS) || is_changed(journal, SYNCOOKIES) {
-            Self::Draining(now_ns() + DRAIN_NS)
+        let phase = if is_changed(journal, TIMESTAMPS) || is_changed(journal, SYNCOOKIES) {
+            Phase::Draining(now_ns() + DRAIN_NS)
         } else {
-            Self::AsTheyWere
+            Phase::AsTheyWere
+        };
+        Self {
+            phase,
+            undoing: Undoing::default(),
         }
     }
 }
@@ -82,31 +94,37 @@ impl Controller {
         let kernel = matches!(self.datapath.features.engine, Engine::Kernel);
         if kernel && self.services.any_protecting() {
             let ending = self.services.cookie_timestamps().ending;
-            if need(&mut self.journal)? || ending || self.settings != KernelSettings::Forced {
-                self.settings = KernelSettings::Forced;
+            self.settings.undoing.forget();
+            if need(&mut self.journal)? || ending || self.settings.phase != Phase::Forced {
+                self.settings.phase = Phase::Forced;
                 self.services.cookie_timestamps().ending = false;
                 self.services
                     .refresh(&mut self.datapath, &mut self.event_log)?;
             }
             return Ok(());
         }
-        match self.settings {
-            KernelSettings::AsTheyWere => Ok(()),
-            KernelSettings::Forced => self.relax_kernel_engine(),
-            KernelSettings::Draining(until) if now_ns() < until => Ok(()),
-            KernelSettings::Draining(_) if kernel && self.services.any_cookies_out() => Ok(()),
-            KernelSettings::Draining(_) => self.restore_kernel_engine(),
+        match self.settings.phase {
+            Phase::AsTheyWere => {
+                for outcome in self.settings.undoing.again(&mut self.journal) {
+                    info!("{outcome}, tried again");
+                }
+                Ok(())
+            }
+            Phase::Forced => self.relax_kernel_engine(),
+            Phase::Draining(until) if now_ns() < until => Ok(()),
+            Phase::Draining(_) if kernel && self.services.any_cookies_out() => Ok(()),
+            Phase::Draining(_) => self.restore_kernel_engine(),
         }
     }
 
     /// The stack makes no more cookies than before, but goes on reading those
     /// that are out.
     pub(super) fn relax_kernel_engine(&mut self) -> Result<(), ControllerError> {
-        if self.settings == KernelSettings::Forced {
+        if self.settings.phase == Phase::Forced {
             if is_changed(&self.journal, SYNCOOKIES) {
                 self.journal.change(SYNCOOKIES, WHEN_FULL)?;
             }
-            self.settings = KernelSettings::Draining(now_ns() + DRAIN_NS);
+            self.settings.phase = Phase::Draining(now_ns() + DRAIN_NS);
         }
         Ok(())
     }
@@ -121,14 +139,14 @@ impl Controller {
             return Ok(());
         }
         for name in [SYNCOOKIES, TIMESTAMPS] {
-            match self.journal.restore(name)? {
-                Some(outcome @ Outcome::Failed { .. }) => error!("{outcome}"),
-                Some(outcome @ Outcome::ChangedMeanwhile { .. }) => warn!("{outcome}"),
-                Some(outcome) => info!("{outcome}"),
-                None => {}
+            match self.settings.undoing.undo(&mut self.journal, name) {
+                Ok(Some(outcome @ Outcome::ChangedMeanwhile { .. })) => warn!("{outcome}"),
+                Ok(Some(outcome)) => info!("{outcome}"),
+                Ok(None) => {}
+                Err(failed) => error!("{failed}"),
             }
         }
-        self.settings = KernelSettings::AsTheyWere;
+        self.settings.phase = Phase::AsTheyWere;
         Ok(())
     }
 

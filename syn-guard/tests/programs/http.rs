@@ -1,6 +1,7 @@
 //! curl and h2load against nginx.
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 
 use xtask::lab::{Certificate, Lab, Nginx, NginxSetup, PAGE};
 
@@ -31,17 +32,7 @@ impl Fetch<'_> {
     fn work(&self, lab: &Lab, server: IpAddr) -> Tally {
         let mut succeeded = 0;
         for _ in 0..self.runs {
-            let output = run(lab
-                .client()
-                .command_within_a_minute("curl")
-                .args([
-                    "-q",
-                    "--silent",
-                    "--show-error",
-                    "--fail",
-                    "--max-time",
-                    "30",
-                ])
+            let output = run(curl(lab)
                 .args([
                     "--write-out",
                     "%{http_code} %{http_version} %{num_connects}\n",
@@ -65,25 +56,21 @@ impl Fetch<'_> {
     }
 }
 
+/// A curl that says what goes wrong, and ends.
+fn curl(lab: &Lab) -> Command {
+    let mut command = lab.client().command_within_a_minute("curl");
+    command.args(["-q", "--silent", "--show-error", "--fail"]);
+    command.args(["--max-time", "60"]);
+    command
+}
+
 fn url(port: u16, server: IpAddr, path: &str) -> String {
     let scheme = if port == TLS { "https" } else { "http" };
     format!("{scheme}://{}/{path}", SocketAddr::from((server, port)))
 }
 
 fn big_file(lab: &Lab, port: u16, arguments: &[&str], server: IpAddr) -> Tally {
-    let output = run(lab
-        .client()
-        .command_within_a_minute("curl")
-        .args([
-            "-q",
-            "--silent",
-            "--show-error",
-            "--fail",
-            "--max-time",
-            "60",
-        ])
-        .args(arguments)
-        .arg(url(port, server, "big")));
+    let output = run(curl(lab).args(arguments).arg(url(port, server, "big")));
     let whole = output.status.success() && Nginx::is_big_file(&output.stdout);
     Tally::new(1, u64::from(whole))
 }
