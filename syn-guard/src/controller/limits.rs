@@ -8,7 +8,7 @@ use super::{ControllerError, LimitOptions};
 use crate::datapath::DataPath;
 use crate::kernel::channels::receive_queues;
 use crate::kernel::cpus;
-use crate::kernel::interfaces::{Interface, interfaces};
+use crate::kernel::interfaces::{Interface, InterfaceError, XdpMode, find};
 
 /// Bits of a mapped IPv4 address before the IPv4 address.
 const MAPPED_BITS: u32 = 96;
@@ -22,9 +22,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Tells the data path, if it was told something else. Packets come on as
-    /// many CPUs at a time as the guarded interfaces use receive queues, which may
-    /// change at any time.
+    /// Tells the data path, if it was told something else. On how many CPUs at a
+    /// time packets of the guarded interfaces come may change at any time.
     ///
     /// # Errors
     /// The kernel refuses, or interfaces cannot be read.
@@ -68,32 +67,30 @@ fn mark_sources(most_half_open: u64, datapath: &DataPath) -> Result<(), Controll
 /// On how many CPUs packets of these interfaces come at a time, at most.
 fn receiving_cpus(guarded: &[String]) -> Result<u64, ControllerError> {
     let online = cpus::online();
-    let mut queues = 0;
-    let mut silent = Vec::new();
+    let mut sum = 0;
     for name in guarded {
-        match receive_queues(name) {
-            Some(used) => queues += u64::from(used),
-            None => silent.push(name),
-        }
+        sum += match find(name) {
+            Ok(interface) => cpus_of(&interface, receive_queues(name), online),
+            // None come until it is back.
+            Err(InterfaceError::NoSuchInterface { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
     }
-    if !silent.is_empty() {
-        queues += interfaces()?
-            .iter()
-            .filter(|interface| silent.contains(&&interface.name))
-            .map(|interface| queues_of(interface, online))
-            .sum::<u64>();
-    }
-    Ok(queues.clamp(1, online))
+    Ok(sum.clamp(1, online))
 }
 
-/// The receive queues of an interface whose driver does not say how many it uses.
-/// A bridge or a VLAN has none: its packets come as those of the interfaces below
-/// do. So it is with loopback, and whoever sends.
-const fn queues_of(interface: &Interface, online: u64) -> u64 {
-    if interface.software || interface.loopback {
+/// On how many CPUs at a time the program runs for packets of an interface, whose
+/// driver says how many receive queues it uses, or does not: on one for each queue
+/// where it runs in the driver of hardware. Elsewhere it may be on all: on a veth or
+/// loopback on the sender's, on a bridge on those of the interfaces below, and
+/// after the driver where receive packet steering (RPS) sends the packets.
+fn cpus_of(interface: &Interface, used_queues: Option<u32>, online: u64) -> u64 {
+    let mode = interface.xdp.map(|xdp| xdp.mode);
+    let in_driver = matches!(mode, Some(XdpMode::Driver | XdpMode::Hardware));
+    if interface.software || interface.loopback || !in_driver {
         online
     } else {
-        interface.receive_queues as u64
+        u64::from(used_queues.unwrap_or(interface.receive_queues))
     }
 }
 
@@ -120,6 +117,7 @@ fn settings(options: &LimitOptions, cpus: u64) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::interfaces::XdpProgram;
 
     #[test]
     fn limits_of_each_cpu_sum_up_to_the_limit() {
@@ -137,14 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_queues_of_its_own_receives_on_every_cpu() {
+    fn only_hardware_in_native_mode_receives_on_as_many_cpus_as_queues() {
+        let attached = |mode| Some(XdpProgram { id: 1, mode });
         let card = Interface {
             receive_queues: 3,
             loopback: false,
             software: false,
-            ..interfaces().unwrap().swap_remove(0)
+            xdp: attached(XdpMode::Driver),
+            ..find("lo").unwrap()
         };
-        let bridge = Interface {
+        assert_eq!(cpus_of(&card, Some(2), 8), 2);
+        assert_eq!(cpus_of(&card, None, 8), 3);
+        let software = Interface {
             software: true,
             ..card.clone()
         };
@@ -152,8 +154,21 @@ mod tests {
             loopback: true,
             ..card.clone()
         };
-        let queues = [card, bridge, loopback].map(|interface| queues_of(&interface, 8));
-        assert_eq!(queues, [3, 8, 8]);
+        let modes = [
+            None,
+            attached(XdpMode::Generic),
+            attached(XdpMode::Multiple),
+        ];
+        let others = modes.map(|xdp| Interface {
+            xdp,
+            ..card.clone()
+        });
+        for interface in others.iter().chain([&software, &loopback]) {
+            // A veth says 1, whatever sends to it.
+            for queues in [Some(1), None] {
+                assert_eq!(cpus_of(interface, queues, 8), 8, "{interface:?}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use netlink_packet_core::{NlasIterator, parse_u8, parse_u32};
 
-use super::netlink::{NetlinkError, attributes, collect};
+use super::netlink::{NetlinkError, ask, attributes, collect};
 
 pub use super::routes::{RouteError, default_route};
 
@@ -20,6 +20,9 @@ const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
 const IFLA_XDP_SKB_PROG_ID: u16 = 6;
 const IFLA_XDP_HW_PROG_ID: u16 = 7;
+
+/// Of `rtnetlink.h`: counters of packets are left out.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
 /// Why interfaces could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -122,24 +125,44 @@ pub fn interfaces() -> Result<Vec<Interface>, InterfaceError> {
 /// All interfaces of another network namespace, by its number here.
 pub(super) fn interfaces_of(namespace: i32) -> Result<Vec<Interface>, InterfaceError> {
     let mut request = vec![0; HEADER];
-    // struct nlattr: length and kind, then the value.
-    request.extend(8_u16.to_ne_bytes());
-    request.extend(libc::IFLA_TARGET_NETNSID.to_ne_bytes());
-    request.extend(namespace.to_ne_bytes());
+    append(
+        &mut request,
+        libc::IFLA_TARGET_NETNSID,
+        &namespace.to_ne_bytes(),
+    );
     dump(&request)
 }
 
+/// The interface `name`, if there is one: cheaper than all of them.
+fn named(name: &str) -> Result<Option<Interface>, NetlinkError> {
+    let mut request = vec![0; HEADER];
+    append(&mut request, libc::IFLA_IFNAME, name.as_bytes());
+    let skip = RTEXT_FILTER_SKIP_STATS.to_ne_bytes();
+    append(&mut request, libc::IFLA_EXT_MASK, &skip);
+    let found = ask(PROTOCOL, libc::RTM_GETLINK, &request, one)?;
+    // The kernel knows interfaces by their other names, too.
+    Ok(found.filter(|found| found.name == name))
+}
+
+/// Appends a `struct nlattr`: length and kind, then the value, padded.
+fn append(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    // As long as a name or a number.
+    let length = 4 + value.len() as u16;
+    request.extend(length.to_ne_bytes());
+    request.extend(kind.to_ne_bytes());
+    request.extend(value);
+    request.resize(request.len().next_multiple_of(4), 0);
+}
+
 fn dump(request: &[u8]) -> Result<Vec<Interface>, InterfaceError> {
-    Ok(collect(
-        PROTOCOL,
-        libc::RTM_GETLINK,
-        request,
-        |kind, payload| {
-            (kind == libc::RTM_NEWLINK)
-                .then(|| interface(payload))
-                .transpose()
-        },
-    )?)
+    Ok(collect(PROTOCOL, libc::RTM_GETLINK, request, one)?)
+}
+
+/// The interface of a message, if it is of one.
+fn one(kind: u16, payload: &[u8]) -> Result<Option<Interface>, NetlinkError> {
+    (kind == libc::RTM_NEWLINK)
+        .then(|| interface(payload))
+        .transpose()
 }
 
 /// The index of the interface `name`.
@@ -156,7 +179,12 @@ pub fn check(name: &str) -> Result<(), InterfaceError> {
     }
 }
 
-fn find(name: &str) -> Result<Interface, InterfaceError> {
+/// The interface `name`.
+pub fn find(name: &str) -> Result<Interface, InterfaceError> {
+    // That there is none is said with those that there are.
+    if let Ok(Some(found)) = named(name) {
+        return Ok(found);
+    }
     let mut all = interfaces()?;
     match all.iter().position(|interface| interface.name == name) {
         Some(place) => Ok(all.swap_remove(place)),
@@ -274,6 +302,16 @@ mod tests {
         assert_eq!(index_of("lo").unwrap(), lo.index);
         assert_eq!(xdp_program(lo.index).unwrap(), lo.xdp);
         assert!(lo.mtu > 1000);
+    }
+
+    #[test]
+    fn one_alone_is_read_as_among_all() {
+        let all = interfaces().unwrap();
+        for interface in all {
+            assert_eq!(named(&interface.name).unwrap(), Some(interface));
+        }
+        assert!(named("eht0").is_err());
+        assert!(named("longer-than-a-name-may-be").is_err());
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Dumps over a netlink socket.
+//! Dumps and requests over a netlink socket.
 
 use std::io;
 
 use netlink_packet_core::{
-    DecodeError, DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlaBuffer, NlasIterator,
+    DecodeError, DoneBuffer, ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlaBuffer, NlasIterator,
 };
 use netlink_packet_core::{Emitable, NLM_F_DUMP_INTR};
 use netlink_sys::{Socket, SocketAddr};
@@ -46,13 +46,46 @@ pub fn dump(
     protocol: isize,
     message_type: u16,
     request: &[u8],
+    each: impl FnMut(u16, &[u8]) -> Result<(), NetlinkError>,
+) -> Result<bool, NetlinkError> {
+    exchange(protocol, message_type, NLM_F_DUMP, request, each)
+}
+
+/// Asks for one thing, and returns what `parse` makes of the answer.
+pub(super) fn ask<T>(
+    protocol: isize,
+    message_type: u16,
+    request: &[u8],
+    mut parse: impl FnMut(u16, &[u8]) -> Result<Option<T>, NetlinkError>,
+) -> Result<Option<T>, NetlinkError> {
+    let mut found = None;
+    // With the acknowledgement that it is all, as the end of a dump does.
+    exchange(
+        protocol,
+        message_type,
+        NLM_F_ACK,
+        request,
+        |kind, payload| {
+            found = parse(kind, payload)?;
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// Sends a request with these flags, and reads its answer to the end.
+fn exchange(
+    protocol: isize,
+    message_type: u16,
+    flags: u16,
+    request: &[u8],
     mut each: impl FnMut(u16, &[u8]) -> Result<(), NetlinkError>,
 ) -> Result<bool, NetlinkError> {
     let socket = Socket::new(protocol).map_err(NetlinkError::Open)?;
     let mut message = vec![0; 16];
     let mut header = NetlinkHeader::default();
     header.message_type = message_type;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = 1;
     header.length = (message.len() + request.len()) as u32;
     header.emit(&mut message);
