@@ -65,6 +65,12 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     }
     // What is forwarded or for another address is none of ours.
     let listener = listeners::find(&flow)?;
+    let off = service.state() == State::Off;
+    if off && sent::lately(hash) != Sent::Maybe {
+        // Nothing of it is dropped any more, but nobody tries for a cookie that
+        // none got, or tries on.
+        return None;
+    }
     let options = read_options(&packet, &headers, &tcp);
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     let now = cookie::epoch(clock::now_ns());
@@ -79,6 +85,10 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         Some(terms) => complete(
             context, &service, listener, &flow, hash, cookie, &terms, &options,
         ),
+        None if off => {
+            sent::tried(hash);
+            None
+        }
         None => without_cookie(context, &packet, &headers, &service, listener, &flow, hash),
     }
 }
@@ -194,7 +204,7 @@ fn without_cookie(
     hash: u32,
 ) -> Option<Reason> {
     let sent = sent::lately(hash);
-    if service.state() == State::Off || sent == Sent::No {
+    if sent == Sent::No {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;

@@ -134,7 +134,7 @@ fn each_kind_of_flood_is_called_by_its_name() {
     forged.stop().unwrap();
     let service = wait_for_kind(&guard, &lab, "concentrated");
     let numbers = &service["flood"];
-    assert!(number(numbers, "heavy_percent") >= 80, "{numbers}");
+    assert!(number(numbers, "heavy_percent") >= 60, "{numbers}");
     assert!(number(numbers, "new_source_percent") <= 10, "{numbers}");
     let metrics = guard.metrics(&lab).unwrap();
     for line in [
@@ -175,7 +175,7 @@ fn floods_of_ipv6_are_called_by_the_same_names() {
     forged.stop().unwrap();
     let service = wait_for_kind(&guard, &lab, "concentrated");
     let numbers = &service["flood"];
-    assert!(number(numbers, "heavy_percent") >= 80, "{numbers}");
+    assert!(number(numbers, "heavy_percent") >= 60, "{numbers}");
     assert_eq!(number(numbers, "attacks"), 1, "{numbers}");
     few.stop().unwrap();
     stop(guard);

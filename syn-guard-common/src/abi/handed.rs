@@ -47,6 +47,9 @@ pub const fn handed_set(hash: u32) -> usize {
 pub const fn handed_choice(cell: u64, way: usize, hash: u32, cookie: u32, now_ns: u64) -> u64 {
     let rank = if is_of(cell, hash, cookie, now_ns) {
         0
+    } else if cell == 0 {
+        // Never used: as old as can be, whatever the clock says.
+        1
     } else {
         1 + TIME - age(cell, now_ns)
     };
@@ -182,6 +185,24 @@ mod tests {
         for index in 0..=HANDED_WAYS as u32 {
             let knows = set.knows(FLOW ^ (index << 16), COOKIE, now);
             assert_eq!(knows, index > 0, "{index}");
+        }
+    }
+
+    #[test]
+    fn nothing_makes_room_while_there_is_some() {
+        // The units come again after 9.8 h: 0 is then an age like others.
+        let wrap = (TIME + 1) << 30;
+        for start in [NOW, wrap - 20 * SECOND, wrap, wrap + 20 * SECOND] {
+            let mut set = Set::default();
+            for index in 0..HANDED_WAYS as u32 {
+                let now = start + u64::from(index) * 5 * SECOND;
+                set.over(FLOW ^ (index << 16), COOKIE, now);
+            }
+            for index in 0..HANDED_WAYS as u32 {
+                let now = start + 40 * SECOND;
+                let knows = set.knows(FLOW ^ (index << 16), COOKIE, now);
+                assert!(knows, "{index} from {start} on");
+            }
         }
     }
 

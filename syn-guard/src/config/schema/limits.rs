@@ -5,7 +5,7 @@ use super::{Key, MOST, Table, Value, number};
 /// What one source, prefix or forger may do.
 pub const TABLE: Table = Table {
     name: "limits",
-    doc: "What one source, one prefix or one forger may do while a service protects; 0 is no limit. What is over it is dropped, never answered.",
+    doc: "What one source or one prefix may do while a service protects, and one forger of ACKs while cookies are validated, 30 s longer; 0 is no limit. What is over it is dropped, never answered.",
     keys: &[
         Key {
             table: "limits",
