@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod listeners;
 mod lives;
+mod merging;
 mod options;
 mod prefixes;
 mod reasons;

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use syn_guard_common::abi::{ListKind, MAX_PREFIXES, PrefixEntry};
 
 use super::clock::now_ns;
+use super::merging::Merging;
 use super::{Controller, ControllerError, ListOptions};
 use crate::control::PREFIX_PAGE;
-use crate::datapath::{Changed, DataPath, PrefixMaps};
+use crate::datapath::{Changed, DataPath, DataPathError, PrefixMaps, one_line};
 use crate::events::{EventKind, EventLog, Level};
 use crate::prefixes::{
     self, Line, ListError, ListFileError, Lists, Origin, Part, PrefixReport, Stamp,
@@ -95,8 +96,7 @@ pub struct Prefixes {
     files: Vec<ListFile>,
     lists: Lists,
     contradictions: Vec<String>,
-    /// The data path does not go by the lists yet.
-    untold: bool,
+    merging: Merging,
     /// How many prefixes there is no room for.
     left_out: usize,
     /// How long files were read for lists that the data path does not go by yet.
@@ -111,6 +111,8 @@ impl Prefixes {
         held: impl IntoIterator<Item = (&'a IpNet, &'a PrefixEntry)>,
     ) -> Result<Self, ListFileError> {
         let begun = Instant::now();
+        let mut merging = Merging::default();
+        merging.changed();
         let files = wanted_files(options)
             .map(|(list, path)| ListFile::new(list, path))
             .collect::<Result<_, _>>()?;
@@ -120,7 +122,7 @@ impl Prefixes {
             files,
             lists: Lists::continued(held, now_ns()),
             contradictions: Vec::new(),
-            untold: true,
+            merging,
             left_out: 0,
             spent: begun.elapsed(),
         })
@@ -147,12 +149,15 @@ impl Prefixes {
         }
         self.config = of_config(options);
         self.options.clone_from(options);
-        self.untold = true;
+        self.merging.changed();
         self.spent += begun.elapsed();
     }
 
     /// Reads files that changed, ends what is over, and tells the data path
     /// what differs.
+    ///
+    /// # Errors
+    /// The kernel refuses, which is tried again. The same refusal is said once.
     pub fn refresh(
         &mut self,
         maps: &mut PrefixMaps,
@@ -160,20 +165,37 @@ impl Prefixes {
     ) -> Result<(), ControllerError> {
         let begun = Instant::now();
         for file in &mut self.files {
-            self.untold |= file.refresh(log);
+            if file.refresh(log) {
+                self.merging.changed();
+            }
         }
         let over = self.lists.expire(now_ns());
         if !over.is_empty() {
             say_over(&over, log);
             let changes = over.iter().map(|it| (it.0, self.lists.entry(it.0)));
-            // Where the kernel refuses, it is tried again with all others; and one
-            // that was left out may find room.
-            self.untold |= maps.change(changes).is_err() || self.left_out > 0;
+            if maps.change(changes).is_err() {
+                self.merging.missed();
+            }
+            self.made_room();
         }
-        if self.untold {
-            self.tell(maps, log, begun)?;
+        if !self.merging.is_due(begun) {
+            return Ok(());
         }
-        Ok(())
+        match self.tell(maps, log, begun) {
+            Ok(()) => {
+                self.merging.done(Instant::now());
+                Ok(())
+            }
+            Err(error) if self.merging.refused(Instant::now(), &one_line(&error)) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A prefix is not in force any more.
+    const fn made_room(&mut self) {
+        if self.left_out > 0 {
+            self.merging.may_find_room();
+        }
     }
 
     fn tell(
@@ -202,7 +224,6 @@ impl Prefixes {
         }
         let (entries, left_out) = self.lists.entries(MAX_PREFIXES as usize);
         let changed = maps.replace(&entries)?;
-        self.untold = false;
         let spent = std::mem::take(&mut self.spent) + begun.elapsed();
         if changed != Changed::default() {
             let numbers = [
@@ -216,8 +237,40 @@ impl Prefixes {
             let text = "the lists of prefixes changed";
             log.push(EventKind::Prefix, Level::Info, None, text, &numbers);
         }
-        if left_out != self.left_out {
+        // That some found room while others did not is no news.
+        if left_out > self.left_out || left_out == 0 && self.left_out > 0 {
             say_left_out(left_out, log);
+        }
+        self.left_out = left_out;
+        Ok(())
+    }
+
+    /// Tells the data path of one prefix at once. Where there is no room for it,
+    /// the last one of the configuration and its files makes room.
+    fn tell_one(
+        &mut self,
+        prefix: IpNet,
+        maps: &mut PrefixMaps,
+        log: &mut EventLog,
+    ) -> Result<(), DataPathError> {
+        let entry = self.lists.entry(prefix);
+        let held = maps.held();
+        let full = held.len() >= MAX_PREFIXES as usize && !held.contains_key(&prefix);
+        let out = entry
+            .filter(|_| full)
+            .and_then(|_| self.lists.last(held.keys().copied()));
+        let changes = out.map(|out| (out, None)).into_iter();
+        if let Err(error) = maps.change(changes.chain([(prefix, entry)])) {
+            if out.is_some() {
+                self.merging.missed();
+            }
+            return Err(error);
+        }
+        if out.is_some() {
+            let left_out = self.lists.count().saturating_sub(maps.held().len());
+            if self.left_out == 0 {
+                say_left_out(left_out, log);
+            }
             self.left_out = left_out;
         }
         Ok(())
@@ -331,12 +384,11 @@ impl Controller {
         let prefix = prefixes::parse(prefix)?;
         self.prefixes.lists.remove(list, prefix)?;
         if let Err(error) = self.change_prefix(prefix) {
-            // It is tried again within a second.
-            self.prefixes.untold = true;
+            // It is tried again.
+            self.prefixes.merging.missed();
             return Err(error);
         }
-        // One that was left out may find room.
-        self.prefixes.untold |= self.prefixes.left_out > 0;
+        self.prefixes.made_room();
         let left = self.prefixes.lists.report(prefix, now_ns());
         let text = match &left {
             None => format!("{prefix} was taken off the list `{}`", list.name()),
@@ -354,8 +406,8 @@ impl Controller {
 
     fn change_prefix(&mut self, prefix: IpNet) -> Result<(), ListError> {
         let DataPath { maps, .. } = &mut self.datapath;
-        maps.prefixes
-            .change([(prefix, self.prefixes.lists.entry(prefix))])
+        self.prefixes
+            .tell_one(prefix, &mut maps.prefixes, &mut self.event_log)
             .map_err(|error| ListError::DataPath(error.to_string()))
     }
 
@@ -378,16 +430,16 @@ mod tests {
         let mut log = EventLog::default();
         let mut options = ListOptions::default();
         let mut prefixes = Prefixes::start(&options, []).unwrap();
-        assert!(prefixes.untold);
-        prefixes.untold = false;
+        assert!(prefixes.merging.is_due(Instant::now()));
+        prefixes.merging.done(Instant::now());
         prefixes.set_options(&options, &mut log);
-        assert!(!prefixes.untold);
+        assert!(!prefixes.merging.is_due(Instant::now()));
         options.deny.push("192.0.2.0/24".parse().unwrap());
         prefixes.set_options(&options, &mut log);
-        assert!(prefixes.untold);
-        prefixes.untold = false;
+        assert!(prefixes.merging.is_due(Instant::now()));
+        prefixes.merging.done(Instant::now());
         prefixes.set_options(&options, &mut log);
-        assert!(!prefixes.untold);
+        assert!(!prefixes.merging.is_due(Instant::now()));
     }
 
     #[test]

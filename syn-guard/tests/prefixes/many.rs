@@ -129,9 +129,20 @@ fn what_there_is_room_for_stays_in_force_and_the_rest_is_said_once() {
     assert_eq!(list.len(), (MAX_PREFIXES + TOO_MANY) as usize);
     let prefixes: BTreeSet<_> = list.iter().map(|it| it["prefix"].as_str()).collect();
     assert_eq!(prefixes.len(), list.len());
-    let add = ["deny", "add", "192.0.2.1"];
-    let refused = lab.syn_guard_output(&add).unwrap_err().to_string();
-    assert!(refused.contains("there are 1048576 prefixes already: list fewer"));
+    // What is denied at run time is in force at once: the last of the file makes room.
+    let late = spoofed(false, 0x201);
+    assert!(answers(late));
+    lab.syn_guard_output(&["deny", "add", &late.to_string()])
+        .unwrap();
+    assert!(!answers(late) && !answers(first));
+    assert_eq!(listed(&guard, lab, "deny"), u64::from(MAX_PREFIXES));
+    assert_eq!(listed(&guard, lab, "left_out"), u64::from(TOO_MANY) + 1);
+    lab.syn_guard_output(&["deny", "del", &late.to_string()])
+        .unwrap();
+    assert!(answers(late));
+    wait_until("one that was left out found room", MILLION, || {
+        listed(&guard, lab, "left_out") == u64::from(TOO_MANY)
+    });
 
     std::thread::sleep(REREAD);
     let log = guard.log().unwrap();

@@ -42,6 +42,25 @@ impl Lists {
         (entries, left_out)
     }
 
+    /// The one of these that makes room first: the last of the configuration and the
+    /// files.
+    #[must_use]
+    pub fn last(&self, of: impl IntoIterator<Item = IpNet>) -> Option<IpNet> {
+        of.into_iter()
+            .map(|prefix| self.rank(prefix))
+            .filter(|(place, _)| place.is_some())
+            .max()
+            .map(|(_, prefix)| prefix)
+    }
+
+    /// How many prefixes are listed, those that there is no room for too.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let run_time = self.run_time.keys();
+        let only_run_time = run_time.filter(|prefix| !self.lasting.contains_key(prefix));
+        self.lasting.len() + only_run_time.count()
+    }
+
     /// The least comes first where there is no room for all; those at run time
     /// have none.
     fn rank(&self, prefix: IpNet) -> (Option<(ListKind, u16, u32)>, IpNet) {

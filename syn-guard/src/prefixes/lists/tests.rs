@@ -137,6 +137,7 @@ fn what_there_is_room_for_is_in_force_in_its_order_and_the_rest_is_counted() {
         "10.4.0.0/16",
         "10.1.0.0/16",
     ];
+    assert_eq!(lists.count(), order.len());
     for room in 0..8 {
         let (entries, left_out) = lists.entries(room);
         let fit = &order[..room.min(order.len())];
@@ -147,6 +148,9 @@ fn what_there_is_room_for_is_in_force_in_its_order_and_the_rest_is_counted() {
         for prefix in fit {
             assert!(entries.contains_key(&net(prefix)), "{room} {prefix}");
         }
+        // What was listed at run time makes no room.
+        let last = fit.iter().skip(2).next_back().map(|prefix| net(prefix));
+        assert_eq!(lists.last(entries.into_keys()), last, "{room}");
     }
 }
 
