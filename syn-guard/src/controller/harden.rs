@@ -14,7 +14,7 @@ use super::undoing::Undoing;
 use super::{Controller, Options};
 use crate::events::{EventKind, Level};
 use crate::kernel::sysctl;
-use crate::undo::{Change, Journal, Outcome};
+use crate::undo::{Change, Journal, Outcome, System};
 
 const RETRIES: &str = "net.ipv4.tcp_synack_retries";
 
@@ -67,19 +67,94 @@ impl Hardening {
             undoing: Undoing::default(),
             by,
         };
-        let names = targets(&hardening.by).map(|(name, _)| name);
-        if journal.changes().iter().any(
-            |change| matches!(change, Change::Sysctl { name, .. } if names.contains(&name.as_str())),
-        ) {
+        if hardening.holds_any(journal) {
             hardening.ladder.found_hardened(now_ns);
             hardening.reason = Some("an earlier syn-guard left it hardened".to_owned());
         }
         hardening
     }
 
-    /// Why the system is hardened; none where it is not.
+    /// Why the system is hardened, or is still; none where it is not.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// Whether any setting is hardened, and its old value written down.
+    fn holds_any<S: System>(&self, journal: &Journal<S>) -> bool {
+        let names = targets(&self.by).map(|(name, _)| name);
+        journal.changes().iter().any(
+            |change| matches!(change, Change::Sysctl { name, .. } if names.contains(&name.as_str())),
+        )
+    }
+
+    /// Settings were changed, or could not be: what is to be said.
+    fn changed<S: System>(
+        &mut self,
+        journal: &Journal<S>,
+        reason: String,
+        done: &[String],
+        failed: &[String],
+    ) -> String {
+        // Where every setting is good already it is as hard as it is to be.
+        let is_hardened = failed.is_empty() || self.holds_any(journal);
+        let said = what_was_hardened(&reason, is_hardened, done, failed);
+        self.reason = is_hardened.then_some(reason);
+        said
+    }
+
+    /// Undoes it, the last change first: what is to be said, and how loudly.
+    /// Nothing where it was not hardened.
+    fn undo<S: System>(
+        &mut self,
+        journal: &mut Journal<S>,
+        why: &str,
+    ) -> Option<(Level, String)> {
+        let was_hardened = self.reason.take().is_some();
+        let (mut done, mut still) = (Vec::new(), Vec::new());
+        for (name, _) in targets(&self.by).iter().rev() {
+            match self.undoing.undo(journal, name) {
+                Ok(None) => {}
+                Ok(Some(outcome @ Outcome::Restored { .. })) => done.push(outcome.to_string()),
+                Ok(Some(outcome @ Outcome::AlreadyThere { .. })) => info!("{outcome}"),
+                Ok(Some(outcome)) => {
+                    warn!("{outcome}");
+                    done.push(outcome.to_string());
+                }
+                Err(failed) => still.push(failed),
+            }
+        }
+        if !still.is_empty() {
+            let still = still.join(", ");
+            let done: String = done.iter().map(|one| format!("; {one}")).collect();
+            let said = format!("still hardened though {why}: {still}{done}");
+            self.reason = Some(still);
+            return Some((Level::Warn, said));
+        }
+        if done.is_empty() {
+            done.push("nothing to undo".to_owned());
+        }
+        let said = format!("no longer hardened: {why}: {}", done.join(", "));
+        was_hardened.then_some((Level::Info, said))
+    }
+
+    /// Tries again to undo what failed; what is to be said, where any did not fail
+    /// again.
+    fn undo_again<S: System>(&mut self, journal: &mut Journal<S>) -> Option<String> {
+        let done = self.undoing.again(journal);
+        if done.is_empty() {
+            return None;
+        }
+        let done: Vec<_> = done.iter().map(ToString::to_string).collect();
+        let state = if self.undoing.is_empty() {
+            self.reason = None;
+            "no longer"
+        } else {
+            "still"
+        };
+        Some(format!(
+            "{state} hardened, tried again: {}",
+            done.join(", ")
+        ))
     }
 }
 
@@ -115,7 +190,8 @@ impl Controller {
         let Options {
             detection, harden, ..
         } = &self.options;
-        if self.hardening.reason.is_some() && (!harden.enabled || *harden != self.hardening.by) {
+        if self.hardening.ladder.is_hardened() && (!harden.enabled || *harden != self.hardening.by)
+        {
             let why = if harden.enabled {
                 "harden has other values"
             } else {
@@ -162,19 +238,12 @@ impl Controller {
 
     /// Tries again to undo what could not be undone when it was to be.
     pub(super) fn soften_again(&mut self) {
-        let done = self.hardening.undoing.again(&mut self.journal);
-        if done.is_empty() {
+        let Some(said) = self.hardening.undo_again(&mut self.journal) else {
             return;
-        }
+        };
         self.services.retries_may_have_changed();
-        let done: Vec<_> = done.iter().map(ToString::to_string).collect();
-        self.event_log.push(
-            EventKind::Harden,
-            Level::Info,
-            None,
-            format!("no longer hardened, tried again: {}", done.join(", ")),
-            &[],
-        );
+        self.event_log
+            .push(EventKind::Harden, Level::Info, None, said, &[]);
     }
 
     fn harden(&mut self, reason: String, percent: u64) {
@@ -197,64 +266,50 @@ impl Controller {
                 failed.push(error.to_string());
             }
         }
+        let said = self
+            .hardening
+            .changed(&self.journal, reason, &done, &failed);
         self.services.retries_may_have_changed();
         self.event_log.push(
             EventKind::Harden,
             Level::Warn,
             None,
-            what_was_hardened(&reason, &done, &failed),
+            said,
             &[("percent", percent as f64)],
         );
-        self.hardening.reason = Some(reason);
     }
 
-    /// Undoes the hardening, the last change first.
+    /// Undoes the hardening.
     fn soften(&mut self, why: &str) {
-        self.hardening.reason = None;
-        let (mut done, mut level) = (Vec::new(), Level::Info);
-        for (name, _) in targets(&self.hardening.by).iter().rev() {
-            match self.hardening.undoing.undo(&mut self.journal, name) {
-                Ok(None) => {}
-                Ok(Some(outcome @ Outcome::Restored { .. })) => done.push(outcome.to_string()),
-                Ok(Some(outcome @ Outcome::AlreadyThere { .. })) => info!("{outcome}"),
-                Ok(Some(outcome)) => {
-                    warn!("{outcome}");
-                    done.push(outcome.to_string());
-                }
-                Err(failed) => {
-                    level = Level::Warn;
-                    done.push(failed);
-                }
-            }
-        }
+        let said = self.hardening.undo(&mut self.journal, why);
         self.services.retries_may_have_changed();
-        let done = if done.is_empty() {
-            "nothing to undo".to_owned()
-        } else {
-            done.join(", ")
-        };
-        self.event_log.push(
-            EventKind::Harden,
-            level,
-            None,
-            format!("no longer hardened: {why}: {done}"),
-            &[],
-        );
+        if let Some((level, said)) = said {
+            self.event_log
+                .push(EventKind::Harden, level, None, said, &[]);
+        }
     }
 }
 
 /// One line, also where nothing could be changed, as in a container.
-fn what_was_hardened(reason: &str, done: &[String], failed: &[String]) -> String {
-    let changed = done.join(", ");
+fn what_was_hardened(
+    reason: &str,
+    is_hardened: bool,
+    done: &[String],
+    failed: &[String],
+) -> String {
+    let changed = if done.is_empty() {
+        "nothing to change".to_owned()
+    } else {
+        done.join(", ")
+    };
     let others = match failed.len() {
         0 | 1 => String::new(),
-        count => format!(" (and so for {} more)", count - 1),
+        count => format!(" ({} more could not be changed)", count - 1),
     };
-    match (done, failed) {
-        ([], []) => format!("hardened: {reason}: nothing to change"),
-        (_, []) => format!("hardened: {reason}: {changed}"),
-        ([], [first, ..]) => format!("not hardened: {reason}: {first}{others}"),
-        (_, [first, ..]) => format!("hardened: {reason}: {changed}; but {first}{others}"),
+    match failed {
+        [] => format!("hardened: {reason}: {changed}"),
+        [first, ..] if is_hardened => format!("hardened: {reason}: {changed}; but {first}{others}"),
+        [first, ..] => format!("not hardened: {reason}: {first}{others}"),
     }
 }
 
@@ -282,6 +337,7 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::undo::tests::Fake;
 
     #[test]
     fn only_what_is_not_good_already_changes() {
@@ -296,13 +352,70 @@ mod tests {
     #[test]
     fn what_could_not_be_changed_is_said_in_the_same_line() {
         let [done, no] = ["a 5 -> 2", "cannot set b"].map(|text| vec![text.to_owned()]);
-        let says = |done: &[String], failed: &[String]| what_was_hardened("r", done, failed);
+        let says = |done: &[String], failed: &[String]| {
+            what_was_hardened("r", !done.is_empty() || failed.is_empty(), done, failed)
+        };
         assert_eq!(says(&[], &[]), "hardened: r: nothing to change");
         assert_eq!(says(&done, &no), "hardened: r: a 5 -> 2; but cannot set b");
         assert_eq!(
             says(&[], &[no.clone(), no].concat()),
-            "not hardened: r: cannot set b (and so for 1 more)"
+            "not hardened: r: cannot set b (1 more could not be changed)"
         );
+    }
+
+    /// A system that has five retries, and what hardens it.
+    fn soft(directory: &tempfile::TempDir) -> (Fake, Journal<Fake>, Hardening) {
+        let fake = Fake::new(directory.path());
+        fake.put(RETRIES, "5");
+        let journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        let hardening = Hardening {
+            ladder: Ladder::new(100, 50, 0),
+            by: Harden::default(),
+            reason: None,
+            undoing: Undoing::default(),
+        };
+        (fake, journal, hardening)
+    }
+
+    #[test]
+    fn what_could_not_be_hardened_is_not_shown_as_hardened() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, mut journal, mut hardening) = soft(&directory);
+        let failed = ["no".to_owned()];
+        let said = hardening.changed(&journal, "r".to_owned(), &[], &failed);
+        assert_eq!(said, "not hardened: r: no");
+        assert_eq!(hardening.reason(), None);
+        assert_eq!(hardening.undo(&mut journal, "calm"), None);
+
+        journal.change(RETRIES, "2").unwrap();
+        let done = ["done".to_owned()];
+        let said = hardening.changed(&journal, "r".to_owned(), &done, &failed);
+        assert_eq!(said, "hardened: r: done; but no");
+        assert_eq!(hardening.reason(), Some("r"));
+        // One that an earlier attack left is one that is hardened.
+        let said = hardening.changed(&journal, "s".to_owned(), &[], &failed);
+        assert_eq!(said, "hardened: s: nothing to change; but no");
+        assert_eq!(hardening.reason(), Some("s"));
+    }
+
+    #[test]
+    fn it_is_hardened_until_all_is_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fake, mut journal, mut hardening) = soft(&directory);
+        journal.change(RETRIES, "2").unwrap();
+        hardening.changed(&journal, "r".to_owned(), &["done".to_owned()], &[]);
+        fake.refuse(true);
+        let (level, said) = hardening.undo(&mut journal, "calm").unwrap();
+        assert_eq!(level, Level::Warn);
+        assert!(said.starts_with("still hardened though calm: net"), "{said}");
+        assert!(hardening.reason().unwrap().contains("tried again"));
+        assert_eq!(hardening.undo_again(&mut journal), None);
+        assert!(hardening.reason().is_some());
+        fake.refuse(false);
+        let said = hardening.undo_again(&mut journal).unwrap();
+        assert!(said.starts_with("no longer hardened"), "{said}");
+        assert_eq!(hardening.reason(), None);
+        assert_eq!(fake.get(RETRIES).unwrap(), "5");
     }
 
     #[test]

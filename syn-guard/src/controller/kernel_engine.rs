@@ -15,7 +15,7 @@ use super::undoing::Undoing;
 use super::{Controller, ControllerError, SYNCOOKIES};
 use crate::datapath::{Engine, one_line};
 use crate::kernel::{TcpSettings, sysctl};
-use crate::undo::{Change, Journal, Outcome};
+use crate::undo::{Change, Journal, Outcome, System};
 
 const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
 /// Cookies whether the queue is full or not.
@@ -73,7 +73,8 @@ enum Phase {
 }
 
 impl KernelSettings {
-    /// At the start: an earlier guard may have left them changed.
+    /// At the start: an earlier guard may have left them changed, and what
+    /// [`need`] changed for mode `protect` is undone when nothing protects.
     pub(super) fn found(journal: &Journal) -> Self {
         let phase = if is_changed(journal, TIMESTAMPS) || is_changed(journal, SYNCOOKIES) {
             Phase::Draining(now_ns() + DRAIN_NS)
@@ -84,6 +85,59 @@ impl KernelSettings {
             phase,
             undoing: Undoing::default(),
         }
+    }
+
+    /// Sets both back, but `tcp_syncookies` to no 0 while cookies are needed.
+    fn undo<S: System>(&mut self, journal: &mut Journal<S>, needs_cookies: bool) {
+        for name in [SYNCOOKIES, TIMESTAMPS] {
+            if name == SYNCOOKIES && stays_on(journal, needs_cookies) {
+                lower(journal);
+                continue;
+            }
+            match self.undoing.undo(journal, name) {
+                Ok(Some(outcome @ Outcome::ChangedMeanwhile { .. })) => warn!("{outcome}"),
+                Ok(Some(outcome)) => info!("{outcome}"),
+                Ok(None) => {}
+                Err(failed) => error!("{failed}"),
+            }
+        }
+    }
+
+    /// Tries again what failed, with the same exception.
+    fn undo_again<S: System>(
+        &mut self,
+        journal: &mut Journal<S>,
+        needs_cookies: bool,
+    ) -> Vec<Outcome> {
+        if stays_on(journal, needs_cookies) && self.undoing.forget_one(SYNCOOKIES) {
+            lower(journal);
+        }
+        self.undoing.again(journal)
+    }
+}
+
+/// Whether `tcp_syncookies` must not have its old value yet: it was 0, with which
+/// the kernel takes no cookie's connection.
+fn stays_on<S: System>(journal: &Journal<S>, needs_cookies: bool) -> bool {
+    needs_cookies
+        && journal.changes().iter().any(|change| {
+            matches!(change, Change::Sysctl { name, old, .. } if name == SYNCOOKIES && old.trim() == "0")
+        })
+}
+
+/// From [`ALWAYS`] to what every guard needs, unless somebody else set another
+/// value since.
+fn lower<S: System>(journal: &mut Journal<S>) {
+    let lowered = journal
+        .forget_if_overwritten(SYNCOOKIES)
+        .and_then(|overwritten| {
+            if overwritten {
+                return Ok(());
+            }
+            journal.change(SYNCOOKIES, WHEN_FULL)
+        });
+    if let Err(error) = lowered {
+        error!("{error}; it is set back when syn-guard stops");
     }
 }
 
@@ -105,7 +159,8 @@ impl Controller {
         }
         match self.settings.phase {
             Phase::AsTheyWere => {
-                for outcome in self.settings.undoing.again(&mut self.journal) {
+                let cookies = self.needs_cookies();
+                for outcome in self.settings.undo_again(&mut self.journal, cookies) {
                     info!("{outcome}, tried again");
                 }
                 Ok(())
@@ -138,16 +193,17 @@ impl Controller {
         if self.services.any_protecting() {
             return Ok(());
         }
-        for name in [SYNCOOKIES, TIMESTAMPS] {
-            match self.settings.undoing.undo(&mut self.journal, name) {
-                Ok(Some(outcome @ Outcome::ChangedMeanwhile { .. })) => warn!("{outcome}"),
-                Ok(Some(outcome)) => info!("{outcome}"),
-                Ok(None) => {}
-                Err(failed) => error!("{failed}"),
-            }
-        }
+        let cookies = self.needs_cookies();
+        self.settings.undo(&mut self.journal, cookies);
         self.settings.phase = Phase::AsTheyWere;
         Ok(())
+    }
+
+    /// Whether the kernel must take a cookie's connection, with either engine.
+    fn needs_cookies(&self) -> bool {
+        self.options.may_protect()
+            || self.services.may_protect()
+            || self.services.any_cookies_out()
     }
 
     /// The same, and says what went wrong: cookies then go without options, or
@@ -188,6 +244,7 @@ pub(super) fn need(journal: &mut Journal) -> Result<bool, ControllerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::undo::tests::Fake;
 
     fn timestamps(engine: &Engine, ending: bool, setting: u8) -> u8 {
         let settings = TcpSettings {
@@ -209,5 +266,80 @@ mod tests {
         for ending in [false, true] {
             assert_eq!(timestamps(&Engine::Reqsk { function: 1 }, ending, 1), 1);
         }
+    }
+
+    /// A journal whose `tcp_syncookies` was 0 and is 2.
+    fn forced(directory: &tempfile::TempDir) -> (Fake, Journal<Fake>, KernelSettings) {
+        let fake = Fake::new(directory.path());
+        fake.put(SYNCOOKIES, "0");
+        fake.put(TIMESTAMPS, "1");
+        let mut journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        journal.change(SYNCOOKIES, WHEN_FULL).unwrap();
+        journal.change(TIMESTAMPS, WITHOUT_OFFSET).unwrap();
+        journal.change(SYNCOOKIES, ALWAYS).unwrap();
+        let settings = KernelSettings {
+            phase: Phase::Draining(0),
+            undoing: Undoing::default(),
+        };
+        (fake, journal, settings)
+    }
+
+    fn both(fake: &Fake) -> [String; 2] {
+        [SYNCOOKIES, TIMESTAMPS].map(|name| fake.get(name).unwrap())
+    }
+
+    #[test]
+    fn cookies_are_never_off_while_a_service_may_protect() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fake, mut journal, mut settings) = forced(&directory);
+        settings.undo(&mut journal, true);
+        assert_eq!(both(&fake), ["1", "1"]);
+        assert!(settings.undo_again(&mut journal, true).is_empty());
+        assert_eq!(both(&fake), ["1", "1"]);
+        // The stop still knows the way back.
+        assert_eq!(journal.restore_all().unwrap().len(), 1);
+        assert_eq!(both(&fake), ["0", "1"]);
+
+        let (fake, mut journal, mut settings) = forced(&directory);
+        settings.undo(&mut journal, false);
+        assert_eq!(both(&fake), ["0", "1"]);
+        assert!(journal.changes().is_empty());
+    }
+
+    #[test]
+    fn what_is_tried_again_does_not_turn_cookies_off_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fake, mut journal, mut settings) = forced(&directory);
+        fake.refuse(true);
+        settings.undo(&mut journal, false);
+        fake.refuse(false);
+        // Since then a service may protect.
+        let done = settings.undo_again(&mut journal, true);
+        assert_eq!(done.len(), 1, "{done:?}");
+        assert_eq!(both(&fake), ["1", "1"]);
+        assert!(settings.undo_again(&mut journal, false).is_empty());
+        assert_eq!(both(&fake), ["1", "1"], "until the stop");
+    }
+
+    #[test]
+    fn what_was_on_is_as_it_was_and_what_others_set_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        fake.put(SYNCOOKIES, "1");
+        let mut journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        journal.change(SYNCOOKIES, ALWAYS).unwrap();
+        let mut settings = KernelSettings {
+            phase: Phase::Draining(0),
+            undoing: Undoing::default(),
+        };
+        settings.undo(&mut journal, true);
+        assert_eq!(fake.get(SYNCOOKIES).unwrap(), "1");
+        assert!(journal.changes().is_empty());
+
+        fake.put(SYNCOOKIES, "0");
+        journal.change(SYNCOOKIES, WHEN_FULL).unwrap();
+        fake.put(SYNCOOKIES, "2");
+        settings.undo(&mut journal, true);
+        assert_eq!(fake.get(SYNCOOKIES).unwrap(), "2");
     }
 }

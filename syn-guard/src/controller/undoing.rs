@@ -41,6 +41,18 @@ impl Undoing {
         done
     }
 
+    /// This one is not tried again; whether it would have been.
+    pub(super) fn forget_one(&mut self, name: &str) -> bool {
+        let before = self.failing.len();
+        self.failing.retain(|failing| *failing != name);
+        self.failing.len() != before
+    }
+
+    /// Whether nothing is to be tried again.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.failing.is_empty()
+    }
+
     /// They are changed anew, and undone with that.
     pub(super) fn forget(&mut self) {
         self.failing.clear();
