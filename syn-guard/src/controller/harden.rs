@@ -104,11 +104,7 @@ impl Hardening {
 
     /// Undoes it, the last change first: what is to be said, and how loudly.
     /// Nothing where it was not hardened.
-    fn undo<S: System>(
-        &mut self,
-        journal: &mut Journal<S>,
-        why: &str,
-    ) -> Option<(Level, String)> {
+    fn undo<S: System>(&mut self, journal: &mut Journal<S>, why: &str) -> Option<(Level, String)> {
         let was_hardened = self.reason.take().is_some();
         let (mut done, mut still) = (Vec::new(), Vec::new());
         for (name, _) in targets(&self.by).iter().rev() {
@@ -407,7 +403,10 @@ mod tests {
         fake.refuse(true);
         let (level, said) = hardening.undo(&mut journal, "calm").unwrap();
         assert_eq!(level, Level::Warn);
-        assert!(said.starts_with("still hardened though calm: net"), "{said}");
+        assert!(
+            said.starts_with("still hardened though calm: net"),
+            "{said}"
+        );
         assert!(hardening.reason().unwrap().contains("tried again"));
         assert_eq!(hardening.undo_again(&mut journal), None);
         assert!(hardening.reason().is_some());

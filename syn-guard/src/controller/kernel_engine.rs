@@ -201,9 +201,7 @@ impl Controller {
 
     /// Whether the kernel must take a cookie's connection, with either engine.
     fn needs_cookies(&self) -> bool {
-        self.options.may_protect()
-            || self.services.may_protect()
-            || self.services.any_cookies_out()
+        self.options.may_protect() || self.services.may_protect() || self.services.any_cookies_out()
     }
 
     /// The same, and says what went wrong: cookies then go without options, or

@@ -13,6 +13,20 @@ const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_FUNCTION: u32 = 12;
 
+/// Why the BTF cannot be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BtfError {
+    /// It is something else.
+    #[error("it is no BTF")]
+    NoBtf,
+    /// A type of a kind whose length nobody here knows.
+    #[error("kind {0}")]
+    Kind(u32),
+    /// It ends too early.
+    #[error("it is cut short")]
+    Short,
+}
+
 /// The kernel's BTF.
 pub(super) struct KernelBtf {
     bytes: Vec<u8>,
@@ -26,22 +40,40 @@ impl KernelBtf {
 
     /// The ids of functions, in the order of their names; none for those that
     /// the kernel does not have.
-    pub(super) fn functions<const N: usize>(&self, names: [&str; N]) -> [Option<u32>; N] {
+    ///
+    /// # Errors
+    /// Some were not found, and not all that is there can be read.
+    pub(super) fn functions<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<u32>; N], BtfError> {
         let mut found = [None; N];
-        if let Some(types) = Types::of(&self.bytes) {
-            for one in types.filter(|one| one.kind == KIND_FUNCTION) {
-                let wanted = names.iter().position(|name| one.is_called(name));
-                if let Some(at) = wanted {
-                    found[at] = Some(one.id);
+        for one in Types::of(&self.bytes)? {
+            let one = one?;
+            if one.kind == KIND_FUNCTION
+                && let Some(at) = names.iter().position(|name| one.is_called(name))
+            {
+                found[at] = Some(one.id);
+                if found.iter().all(Option::is_some) {
+                    break;
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     /// The places of a listener's queue; 0 when the kernel has no such fields.
-    pub(super) fn accept_queue(&self) -> AcceptQueue {
-        AcceptQueue::find(&self.bytes).unwrap_or_default()
+    ///
+    /// # Errors
+    /// They were not found, and not all that is there can be read.
+    pub(super) fn accept_queue(&self) -> Result<AcceptQueue, BtfError> {
+        for one in Types::of(&self.bytes)? {
+            let one = one?;
+            if one.kind == KIND_STRUCT && one.is_called("sock") {
+                return Ok(AcceptQueue::find(&one).unwrap_or_default());
+            }
+        }
+        Ok(AcceptQueue::default())
     }
 }
 
@@ -55,9 +87,8 @@ pub(super) struct AcceptQueue {
 
 impl AcceptQueue {
     /// Reads them; none when the kernel has no such fields.
-    fn find(btf: &[u8]) -> Option<Self> {
+    fn find(sock: &Type) -> Option<Self> {
         let mut found = [None; 2];
-        let sock = Types::of(btf)?.find(|one| one.kind == KIND_STRUCT && one.is_called("sock"))?;
         sock.each_member(|name, offset| match name {
             b"sk_ack_backlog" => found[0] = Some(offset),
             b"sk_max_ack_backlog" => found[1] = Some(offset),
@@ -70,7 +101,7 @@ impl AcceptQueue {
     }
 }
 
-/// The types, one after the other, as far as they can be read.
+/// The types, one after the other, up to the first that cannot be read.
 struct Types<'a> {
     rest: &'a [u8],
     strings: &'a [u8],
@@ -79,11 +110,15 @@ struct Types<'a> {
 }
 
 impl<'a> Types<'a> {
-    /// None when this is no BTF.
-    fn of(btf: &'a [u8]) -> Option<Self> {
-        if u16::from_ne_bytes(*btf.first_chunk()?) != MAGIC {
-            return None;
+    fn of(btf: &'a [u8]) -> Result<Self, BtfError> {
+        let magic = btf.first_chunk().ok_or(BtfError::NoBtf)?;
+        if u16::from_ne_bytes(*magic) != MAGIC {
+            return Err(BtfError::NoBtf);
         }
+        Self::after_header(btf).ok_or(BtfError::Short)
+    }
+
+    fn after_header(btf: &'a [u8]) -> Option<Self> {
         let place = |at| Some(word(btf, at)? as usize);
         let (header, types, types_length) = (place(4)?, place(8)?, place(12)?);
         let (strings, strings_length) = (place(16)?, place(20)?);
@@ -93,16 +128,17 @@ impl<'a> Types<'a> {
             next_id: 1,
         })
     }
-}
 
-impl<'a> Iterator for Types<'a> {
-    type Item = Type<'a>;
-
-    fn next(&mut self) -> Option<Type<'a>> {
-        let (name, info) = (word(self.rest, 0)?, word(self.rest, 4)?);
+    fn read(&mut self) -> Result<Type<'a>, BtfError> {
+        let word = |at| word(self.rest, at).ok_or(BtfError::Short);
+        let (name, info) = (word(0)?, word(4)?);
         let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-        let (_, after) = self.rest.split_at_checked(TYPE)?;
-        let (more, rest) = after.split_at_checked(more(kind, count)?)?;
+        let length = more(kind, count).ok_or(BtfError::Kind(kind))?;
+        let (more, rest) = self
+            .rest
+            .get(TYPE..)
+            .and_then(|after| after.split_at_checked(length))
+            .ok_or(BtfError::Short)?;
         let one = Type {
             id: self.next_id,
             kind,
@@ -113,6 +149,21 @@ impl<'a> Iterator for Types<'a> {
         };
         self.rest = rest;
         self.next_id += 1;
+        Ok(one)
+    }
+}
+
+impl<'a> Iterator for Types<'a> {
+    type Item = Result<Type<'a>, BtfError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let one = self.read();
+        if one.is_err() {
+            self.rest = &[];
+        }
         Some(one)
     }
 }
@@ -189,7 +240,7 @@ mod tests {
             eprintln!("skipped: no {BTF_PATH}");
             return;
         };
-        let found = btf.accept_queue();
+        let found = btf.accept_queue().unwrap();
         assert_ne!(found.queued, found.most);
         assert!(
             found.queued > 0 && found.queued.is_multiple_of(4),
@@ -208,18 +259,50 @@ mod tests {
             let kind = aya_obj::btf::BtfKind::Func;
             aya.id_by_type_name_kind(name, kind).ok()
         });
-        assert_eq!(btf.functions(names), expected);
+        assert_eq!(btf.functions(names), Ok(expected));
         assert!(expected[0].is_some() && expected[1].is_none());
     }
 
     #[test]
-    fn what_is_no_btf_has_no_fields() {
+    fn what_is_no_btf_is_not_understood() {
         let mut short = MAGIC.to_ne_bytes().to_vec();
         short.extend([1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0]);
-        for bytes in [Vec::new(), vec![0; 100], short] {
+        for (bytes, why) in [
+            (Vec::new(), BtfError::NoBtf),
+            (vec![0; 100], BtfError::NoBtf),
+            (short, BtfError::Short),
+        ] {
             let btf = KernelBtf { bytes };
-            assert_eq!(btf.accept_queue(), AcceptQueue::default());
-            assert_eq!(btf.functions(["tcp_v4_rcv"]), [None]);
+            assert_eq!(btf.accept_queue(), Err(why));
+            assert_eq!(btf.functions(["tcp_v4_rcv"]), Err(why));
         }
+    }
+
+    /// A BTF of one function, `f`, and of what follows it.
+    fn with_function(after: &[u32]) -> KernelBtf {
+        let types: Vec<u32> = [1, KIND_FUNCTION << 24, 0]
+            .iter()
+            .chain(after)
+            .copied()
+            .collect();
+        let length = u32::try_from(types.len() * 4).unwrap();
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, 3];
+        let words = header.into_iter().chain(types);
+        let mut bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+        bytes.extend(b"\0f\0");
+        KernelBtf { bytes }
+    }
+
+    #[test]
+    fn a_function_is_missing_only_where_all_could_be_read() {
+        let unknown = with_function(&[0, 31 << 24, 0]);
+        assert_eq!(unknown.functions(["f"]), Ok([Some(1)]));
+        let refused = unknown.functions(["f", "g"]).unwrap_err();
+        assert_eq!(refused, BtfError::Kind(31));
+        assert_eq!(refused.to_string(), "kind 31");
+        let cut = with_function(&[0, 1 << 24, 4]);
+        assert_eq!(cut.functions(["g"]), Err(BtfError::Short));
+        let whole = with_function(&[]);
+        assert_eq!(whole.functions(["f", "g"]), Ok([Some(1), None]));
     }
 }

@@ -14,6 +14,9 @@ pub enum DataPathError {
     /// The kernel describes no types.
     #[error("the kernel has no BTF ({path}): syn-guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as all distributions since 2020 have", path = btf::BTF_PATH)]
     NoBtf,
+    /// The kernel describes its types in a way that is not known.
+    #[error("the kernel's BTF ({path}) is not understood: {0}; a newer syn-guard may", path = btf::BTF_PATH)]
+    Btf(#[from] btf::BtfError),
     /// The kernel lacks something that even observing needs.
     #[error(
         "kernel {kernel} is too old: it lacks {missing}, which came with Linux {since}; boot a newer kernel"

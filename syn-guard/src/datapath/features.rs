@@ -25,6 +25,9 @@ const GEN_SYNCOOKIE_SINCE: &str = "5.3";
 const MD5: &str = "tcp_md5_do_add";
 const AUTHENTICATION: &str = "tcp_inbound_ao_hash";
 
+/// Those that are looked up besides [`REQUIRED`].
+const USED: [&str; 4] = [ASSIGN_REQUEST, GEN_SYNCOOKIE, MD5, AUTHENTICATION];
+
 /// Which engine the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineChoice {
@@ -98,16 +101,12 @@ impl Features {
 
     /// Decides from the running kernel's BTF.
     pub(super) fn of(btf: &KernelBtf, choice: EngineChoice) -> Result<Self, DataPathError> {
-        let names = [
-            REQUIRED[0].0,
-            REQUIRED[1].0,
-            REQUIRED[2].0,
-            ASSIGN_REQUEST,
-            GEN_SYNCOOKIE,
-            MD5,
-            AUTHENTICATION,
-        ];
-        let ids = btf.functions(names);
+        let mut names = [""; REQUIRED.len() + USED.len()];
+        let all = REQUIRED.iter().map(|(name, _)| *name).chain(USED);
+        for (place, name) in names.iter_mut().zip(all) {
+            *place = name;
+        }
+        let ids = btf.functions(names)?;
         Self::from_functions(&kernel_version(), choice, |name| {
             names
                 .iter()

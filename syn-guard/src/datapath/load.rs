@@ -52,7 +52,7 @@ impl DataPath {
         }
         let btf = KernelBtf::read().map_err(|_| DataPathError::NoBtf)?;
         let features = Features::of(&btf, options.engine)?;
-        let accept_queue = btf.accept_queue();
+        let accept_queue = btf.accept_queue()?;
         // Megabytes.
         drop(btf);
         let mut object = OBJECT.to_vec();

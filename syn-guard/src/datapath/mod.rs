@@ -17,6 +17,7 @@ mod test_run;
 mod xdp_mode;
 
 pub use attach::Attachment;
+pub use btf::BtfError;
 pub use control::Control;
 pub use error::{DataPathError, one_line};
 pub use features::{Engine, EngineChoice, Features};

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::kernel::sysctl::SysctlError;
+use crate::undo::UndoError;
 
 /// Memory from which large queues cost nothing that matters, bytes: 16,384
 /// half-open connections take some 5 MB.
@@ -107,23 +108,23 @@ fn wishes(memory_bytes: u64) -> [(&'static str, Wish, &'static str); 8] {
 /// that the running guard will restore, where it changed one.
 ///
 /// # Errors
-/// A value is no number.
+/// A value is no number, or it is not known what the guard holds.
 pub fn advice(
     memory_bytes: u64,
     get: impl Fn(&str) -> Result<String, SysctlError>,
-    held: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<Advice>, SysctlError> {
+    held: impl Fn(&str) -> Result<Option<String>, UndoError>,
+) -> Result<Vec<Advice>, UndoError> {
     let mut all = Vec::new();
     for (setting, wish, reason) in wishes(memory_bytes) {
         // In this order: a guard writes down the old value before it sets another.
         let found = get(setting);
-        let held = held(setting);
+        let held = held(setting)?;
         let current = match (&held, found) {
             (Some(value), _) => Some(value.clone()),
             (None, Ok(value)) => Some(value),
             // Not in every network namespace.
             (None, Err(SysctlError::Missing(_))) => None,
-            (None, Err(error)) => return Err(error),
+            (None, Err(error)) => return Err(error.into()),
         };
         let recommended = match &current {
             None => None,
@@ -161,7 +162,7 @@ mod tests {
                 _ => "1".to_owned(),
             })
         };
-        let mut all = advice(memory, get, |_| None).unwrap();
+        let mut all = advice(memory, get, |_| Ok(None)).unwrap();
         let at = all.iter().position(|one| one.setting == setting).unwrap();
         let one = all.swap_remove(at);
         assert!(
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn what_the_guard_changed_for_now_is_judged_by_what_it_will_be_again() {
         let get = |_: &str| Ok("1".to_owned());
-        let held = |name: &str| (name == "net.ipv4.tcp_synack_retries").then(|| "5".to_owned());
+        let held = |name: &str| Ok((name == "net.ipv4.tcp_synack_retries").then(|| "5".to_owned()));
         let all = advice(0, get, held).unwrap();
         let retries = all.iter().find(|one| one.held).unwrap();
         assert_eq!(retries.current.as_deref(), Some("5"));
@@ -214,8 +215,8 @@ mod tests {
     #[test]
     fn what_is_missing_here_is_no_error_and_words_are() {
         let missing = |name: &str| Err(SysctlError::Missing(name.to_owned()));
-        let all = advice(0, missing, |_| None).unwrap();
+        let all = advice(0, missing, |_| Ok(None)).unwrap();
         assert!(all.iter().all(|one| one.recommended.is_none()));
-        assert!(advice(0, |_| Ok("x".to_owned()), |_| None).is_err());
+        assert!(advice(0, |_| Ok("x".to_owned()), |_| Ok(None)).is_err());
     }
 }

@@ -46,19 +46,18 @@ pub fn run(args: &TuneArgs, state_dir: &Path) -> anyhow::Result<()> {
     if (args.apply || args.revert) && !nix::unistd::geteuid().is_root() {
         bail!("changing settings needs root: run it with sudo");
     }
-    // A journal that cannot be read is an error now, not one setting after the other.
-    undo::read_changes(state_dir)?;
-    // Read anew each time: a guard may harden at any moment. What cannot be read
-    // then is taken for held.
-    let held = |name: &str| match undo::read_changes(state_dir) {
-        Ok(changes) => changes.into_iter().find_map(|change| match change {
+    // Read anew each time: a guard may harden at any moment.
+    let held = |name: &str| {
+        let changes = undo::read_changes(state_dir)?;
+        Ok(changes.into_iter().find_map(|change| match change {
             Change::Sysctl { name: n, old, .. } if n == name => Some(old),
             _ => None,
-        }),
-        Err(_) => Some(String::new()),
+        }))
     };
+    // What cannot be read is an error now, not one setting after the other.
+    held(KEPT)?;
     if args.revert {
-        return revert(state_dir, |name| held(name).is_some());
+        return revert(state_dir, held);
     }
     if args.apply {
         return apply(state_dir, held);
@@ -101,7 +100,10 @@ fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
         .with_context(|| format!("cannot lock {}", directory.display()))
 }
 
-fn apply(state_dir: &Path, held: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+fn apply(
+    state_dir: &Path,
+    held: impl Fn(&str) -> Result<Option<String>, UndoError>,
+) -> anyhow::Result<()> {
     let _lock = lock(state_dir)?;
     let all = advice(memory_bytes(), sysctl::get, &held)?;
     let mut journal = Journal::open(&directory(state_dir))?;
@@ -144,8 +146,7 @@ fn apply(state_dir: &Path, held: impl Fn(&str) -> Option<String>) -> anyhow::Res
     }
     drop_if_empty(&journal, state_dir);
     if let Some(first) = refused.first() {
-        let count = refused.len();
-        bail!("{count} settings were not set: {first}");
+        bail!("{}", not_set(first, refused.len() - 1));
     }
     if !waiting.is_empty() {
         bail!(
@@ -156,6 +157,15 @@ fn apply(state_dir: &Path, held: impl Fn(&str) -> Option<String>) -> anyhow::Res
     Ok(())
 }
 
+/// What is said where settings were refused: the first, and how many more.
+fn not_set(first: &str, more: usize) -> String {
+    match more {
+        0 => format!("not set: {first}"),
+        1 => format!("not set: {first} (and 1 more setting)"),
+        _ => format!("not set: {first} (and {more} more settings)"),
+    }
+}
+
 /// Sets one; false where the guard holds it for now. `held` is the old value that
 /// the guard has written down, which it does before it changes a setting and until
 /// it has set that back.
@@ -163,7 +173,7 @@ fn set_one<S: System>(
     journal: &mut Journal<S>,
     name: &str,
     value: &str,
-    held: impl Fn() -> Option<String>,
+    held: impl Fn() -> Result<Option<String>, UndoError>,
 ) -> Result<bool, UndoError> {
     let is_recorded = |journal: &Journal<S>| {
         let is = |change: &Change| matches!(change, Change::Sysctl { name: n, .. } if n == name);
@@ -172,19 +182,38 @@ fn set_one<S: System>(
     let recorded_before = is_recorded(journal);
     // After the old value is read too: what is read while nobody holds it is
     // nobody's but the administrator's.
-    if held().is_some() || !journal.change_if(name, value, || held().is_none())? {
+    if held()?.is_some() || !journal.change_if(name, value, || Ok(held()?.is_none()))? {
         return Ok(false);
     }
     // The guard had read the value before this, and has set its own after: it will
     // set back what was there before both.
-    let overwritten = held().is_some_and(|old| old.trim() != value);
+    let overwritten = held()?.is_some_and(|old| old.trim() != value);
     if overwritten && !recorded_before {
         return Ok(!journal.forget_if_overwritten(name)?);
     }
     Ok(!overwritten)
 }
 
-fn revert(state_dir: &Path, held: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+/// Sets one back; none where the guard holds it for now. `held` as above.
+fn revert_one<S: System>(
+    journal: &mut Journal<S>,
+    name: &str,
+    held: impl Fn() -> Result<Option<String>, UndoError>,
+) -> Result<Option<Outcome>, UndoError> {
+    if held()?.is_some() {
+        return Ok(None);
+    }
+    // A guard that has read what was applied sets that back, and this is to be
+    // done again then.
+    journal.restore_if(name, |ours| {
+        Ok(held()?.is_none_or(|old| old.trim() == ours.trim()))
+    })
+}
+
+fn revert(
+    state_dir: &Path,
+    held: impl Fn(&str) -> Result<Option<String>, UndoError>,
+) -> anyhow::Result<()> {
     if !directory(state_dir).exists() {
         println!("nothing was applied");
         return Ok(());
@@ -205,13 +234,12 @@ fn revert(state_dir: &Path, held: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     }
     let (mut waiting, mut failed) = (Vec::new(), false);
     for name in names {
-        if held(&name) {
-            waiting.push(name);
-            continue;
-        }
-        if let Some(outcome) = journal.restore(&name)? {
-            println!("{outcome}");
-            failed |= matches!(outcome, Outcome::Failed { .. });
+        match revert_one(&mut journal, &name, || held(&name))? {
+            None => waiting.push(name),
+            Some(outcome) => {
+                println!("{outcome}");
+                failed |= matches!(outcome, Outcome::Failed { .. });
+            }
         }
     }
     drop_if_empty(&journal, state_dir);
@@ -270,7 +298,7 @@ mod tests {
                 // As soon as this is answered.
                 fake.put("a", "2");
             }
-            is_held.then(|| "0".to_owned())
+            Ok(is_held.then(|| "0".to_owned()))
         };
         let set = set_one(&mut journal, "a", "1", held).unwrap();
         let old = journal.changes().iter().find_map(|change| match change {
@@ -290,5 +318,78 @@ mod tests {
         // Not at all.
         let set = (true, "1".to_owned(), Some("0".to_owned()));
         assert_eq!(while_a_guard_hardens(9), set);
+    }
+
+    /// Sets `a` back from 1, which was applied, to 0 while a guard hardens it to 2:
+    /// what the guard has written down when it is asked the second time, and whether
+    /// it has set its own value before this sets one. What became of it, the value,
+    /// and whether the old one is still written down.
+    fn revert_while_a_guard_hardens(
+        second: Option<&str>,
+        set_before: bool,
+    ) -> (bool, String, bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        let mut journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        journal.change("a", "1").unwrap();
+        let asked = Cell::new(0);
+        let held = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == 1 {
+                if set_before {
+                    fake.put("a", "2");
+                }
+                return Ok(None);
+            }
+            Ok(second.map(str::to_owned))
+        };
+        let outcome = revert_one(&mut journal, "a", held).unwrap();
+        let is_kept = !journal.changes().is_empty();
+        (outcome.is_some(), fake.get("a").unwrap(), is_kept)
+    }
+
+    #[test]
+    fn what_a_guard_hardens_while_it_is_set_back_is_set_back_later() {
+        // It will set back to 1: the old value is needed then.
+        let later = (false, "2".to_owned(), true);
+        assert_eq!(revert_while_a_guard_hardens(Some("1"), true), later);
+        let later = (false, "0".to_owned(), true);
+        assert_eq!(revert_while_a_guard_hardens(Some("1"), false), later);
+        // It found what this has set.
+        let done = (true, "0".to_owned(), false);
+        assert_eq!(revert_while_a_guard_hardens(Some("0"), false), done);
+        assert_eq!(revert_while_a_guard_hardens(None, false), done);
+    }
+
+    /// What a guard has written down cannot be read.
+    fn unreadable() -> Result<Option<String>, UndoError> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("undo.json"), "{").unwrap();
+        undo::read_changes(directory.path()).map(|_| None)
+    }
+
+    #[test]
+    fn where_it_is_not_known_what_a_guard_holds_nothing_is_done() {
+        let says_so = |error: UndoError| {
+            let said = one_line(&error);
+            assert!(said.contains("undo.json"), "{said}");
+        };
+        let get = |_: &str| Ok("1".to_owned());
+        says_so(advice(0, get, |_| unreadable()).unwrap_err());
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Fake::new(directory.path());
+        let mut journal = Journal::open_with(directory.path(), fake.clone()).unwrap();
+        says_so(set_one(&mut journal, "a", "1", unreadable).unwrap_err());
+        assert_eq!(fake.get("a").unwrap(), "0");
+        journal.change("a", "1").unwrap();
+        says_so(revert_one(&mut journal, "a", unreadable).unwrap_err());
+        assert_eq!(fake.get("a").unwrap(), "1");
+    }
+
+    #[test]
+    fn the_first_that_was_refused_is_named() {
+        assert_eq!(not_set("no a", 0), "not set: no a");
+        assert_eq!(not_set("no a", 1), "not set: no a (and 1 more setting)");
+        assert_eq!(not_set("no a", 2), "not set: no a (and 2 more settings)");
     }
 }

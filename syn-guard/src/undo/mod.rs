@@ -237,7 +237,7 @@ impl<S: System> Journal<S> {
     /// Sets a sysctl, after its old value is safely on disk. An old value
     /// that was written down before stays.
     pub fn change(&mut self, name: &str, value: &str) -> Result<(), UndoError> {
-        self.change_if(name, value, || true).map(drop)
+        self.change_if(name, value, || Ok(true)).map(drop)
     }
 
     /// The same if `may` still says so when the old value has been read; whether
@@ -246,10 +246,10 @@ impl<S: System> Journal<S> {
         &mut self,
         name: &str,
         value: &str,
-        may: impl FnOnce() -> bool,
+        may: impl FnOnce() -> Result<bool, UndoError>,
     ) -> Result<bool, UndoError> {
         let current = self.system.get(name)?;
-        if !may() {
+        if !may()? {
             return Ok(false);
         }
         let before = self.contents.clone();
@@ -321,17 +321,30 @@ impl<S: System> Journal<S> {
 
     /// Undoes the change of one sysctl, if there was one.
     pub fn restore(&mut self, name: &str) -> Result<Option<Outcome>, UndoError> {
+        self.restore_if(name, |_| Ok(true))
+    }
+
+    /// The same, but its old value, which `may_forget` is given, stays written down
+    /// unless that says so when the value is set; then there is no outcome either.
+    pub fn restore_if(
+        &mut self,
+        name: &str,
+        may_forget: impl FnOnce(&str) -> Result<bool, UndoError>,
+    ) -> Result<Option<Outcome>, UndoError> {
         let Some(at) = self.sysctl(name) else {
             return Ok(None);
         };
-        let change = self.contents.changes.remove(at);
+        let change = self.contents.changes[at].clone();
         let outcome = match undo_one(&self.system, &change) {
             Ok(outcome) => outcome,
-            Err(error) => {
-                self.contents.changes.insert(at, change.clone());
-                return Ok(Some(Outcome::Failed { change, error }));
-            }
+            Err(error) => return Ok(Some(Outcome::Failed { change, error })),
         };
+        if let Change::Sysctl { old, .. } = &change
+            && !may_forget(old)?
+        {
+            return Ok(None);
+        }
+        self.contents.changes.remove(at);
         if let Err(error) = self.save() {
             // It is on disk still: the next try finds the old value there.
             self.contents.changes.insert(at, change);

@@ -164,10 +164,10 @@ fn a_change_is_not_made_when_its_condition_is_over() {
     let directory = tempfile::tempdir().unwrap();
     let fake = Fake::new(directory.path());
     let mut journal = open(&fake);
-    assert!(!journal.change_if("a", "1", || false).unwrap());
+    assert!(!journal.change_if("a", "1", || Ok(false)).unwrap());
     assert_eq!(fake.get("a").unwrap(), "0");
     assert!(!file(&fake).exists());
-    assert!(journal.change_if("a", "1", || true).unwrap());
+    assert!(journal.change_if("a", "1", || Ok(true)).unwrap());
     assert_eq!(fake.get("a").unwrap(), "1");
 }
 
