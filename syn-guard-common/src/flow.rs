@@ -33,8 +33,9 @@ impl Flow {
     #[must_use]
     pub fn forget<F: Frame>(&self, frame: &F) -> Self {
         let forget = |address: &Address| {
-            let word = |index: usize| frame.forget(address.0[index] as usize, 0xffff_ffff) as u32;
-            Address([word(0), word(1), word(2), word(3)])
+            let [a, b, c, d] = address.0;
+            let word = |word| frame.forget_word(word);
+            Address([word(a), word(b), word(c), word(d)])
         };
         Self {
             remote: forget(&self.remote),

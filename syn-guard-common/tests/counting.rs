@@ -29,11 +29,11 @@ proptest! {
     ) {
         let mut cells = empty();
         for index in before {
-            add(&mut cells, source_hash(&source(index), 0, seed), second.wrapping_sub(1));
+            add(&mut cells, source_hash(&source(index), 0, seed), second.wrapping_sub(1), 1);
         }
         let mut exact = HashMap::new();
         for index in syns {
-            add(&mut cells, source_hash(&source(index), 0, seed), second);
+            add(&mut cells, source_hash(&source(index), 0, seed), second, 1);
             *exact.entry(index).or_default() += 1;
         }
         for index in 0..300 {
@@ -54,7 +54,7 @@ proptest! {
         let mut open = Vec::new();
         for other in &others {
             let hash = source_hash(&source(other & 0xff_ffff), 0, seed);
-            add(&mut cells, hash, 5);
+            add(&mut cells, hash, 5, 1);
             open.push(hash);
             // Every second one is ended at once, the others when all began.
             if other & 1 == 0 {
@@ -81,8 +81,8 @@ fn a_forged_flood_makes_hardly_any_source_heavy() {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             let hash = source_hash(&source((random >> 40) as u32), 0, 99);
-            total.add();
-            add(&mut cells, hash, 1);
+            total.add(1);
+            add(&mut cells, hash, 1, 1);
             wrong += u32::from(estimate(&cells, hash, 1) >= HEAVY + total.most_noise());
         }
         assert!(wrong <= syns / 10_000, "{wrong} of {syns}");
@@ -106,8 +106,8 @@ fn a_heavy_source_is_found_in_a_forged_flood() {
         } else {
             source_hash(&source((random >> 40) as u32), 0, 99)
         };
-        total.add();
-        add(&mut cells, hash, 1);
+        total.add(1);
+        add(&mut cells, hash, 1, 1);
         found += u32::from(is_heavy && estimate(&cells, hash, 1) >= HEAVY + total.most_noise());
     }
     assert!(found > 29_900, "{found} of 30,000");
@@ -126,8 +126,8 @@ fn prefixes_of_a_forged_flood_stay_below_its_noise() {
             .wrapping_add(1);
         let hash = prefix_hash(&source((random >> 40) as u32), 4);
         above += u32::from(estimate(&cells, hash, 1) >= 12 + total.likely_noise());
-        total.add();
-        add(&mut cells, hash, 1);
+        total.add(1);
+        add(&mut cells, hash, 1, 1);
     }
     assert!(above < SYNS / 100, "{above} of {SYNS}");
 }

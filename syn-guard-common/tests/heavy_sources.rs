@@ -31,13 +31,18 @@ impl Cpu {
     fn syn(&mut self, source: &Address, second: u32, heavy: u32) -> bool {
         const SEED: u64 = 0x5eed;
         self.totals.begin(second);
+        let hash = sketch::source_hash(source, 0, SEED);
+        let weight = self.totals.weight(hash);
+        if weight == 0 {
+            return false;
+        }
         let prefix = sketch::prefix_hash(source, SEED);
         let replies = sketch::estimate(&self.prefixes, prefix, second);
-        let hash = sketch::source_hash(source, 0, SEED);
-        let is_heavy = self.totals.is_busy(replies, heavy)
-            && self.totals.is_heavy(&mut self.sources, hash, second, heavy);
-        self.totals.replies.add();
-        sketch::add(&mut self.prefixes, prefix, second);
+        let (totals, sources) = (&mut self.totals, &mut self.sources);
+        let is_heavy =
+            totals.is_busy(replies, heavy) && totals.is_heavy(sources, hash, second, heavy, weight);
+        totals.replies.add(weight);
+        sketch::add(&mut self.prefixes, prefix, second, weight);
         is_heavy
     }
 }

@@ -1,30 +1,38 @@
 //! The filters before the look-ups.
 
 use syn_guard_common::abi::{
-    CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS,
-    SOURCE_AGE, SOURCE_CELLS, established_cell, established_lately,
+    ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS,
+    connection_mark, connection_marked, connection_word, established_cell, established_lately,
+    is_connection_marked,
 };
+use syn_guard_common::cookie;
 
-use crate::clock::jiffies;
+use crate::clock::{jiffies, now_ns};
 use crate::maps::{
     COMPLETED_LATELY, CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED,
-    SOURCE_FILTER,
+    LAST_MARKED_SOURCE, SOURCE_FILTER,
 };
 use crate::{handed, sent, state};
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
 #[inline(always)]
 pub fn mark_connection(hash: u32) {
-    if let Some(cells) = CONNECTION_FILTER.get_ptr_mut(0) {
-        let cell = hash as usize & (CONNECTION_CELLS - 1);
-        let mark = CONNECTION_AGE.mark(jiffies());
-        // SAFETY: a cell of the map value. Written only when it changes, so
-        // that the CPUs share the cache line.
-        unsafe {
-            let cell = cells.cast::<u8>().add(cell);
-            if cell.read_volatile() != mark {
-                cell.write_volatile(mark);
-            }
+    let Some(words) = CONNECTION_FILTER.get_ptr_mut(0) else {
+        return;
+    };
+    let (mark, epoch) = (connection_mark(hash), cookie::epoch(now_ns()));
+    // SAFETY: a word of the map value. Written only when it changes, so that the
+    // CPUs share the cache line.
+    unsafe {
+        let word = words.cast::<u64>().add(connection_word(hash));
+        let before = word.read_volatile();
+        let after = connection_marked(before, mark, epoch);
+        if after == before {
+            return;
+        }
+        // Where another CPU was first, the mark is added to what it wrote.
+        if after == before | mark || state::exchange(word, before, after) != before {
+            state::set(word, mark);
         }
     }
 }
@@ -40,13 +48,17 @@ pub fn mark_syn(hash: u32) {
 /// Whether there may be a socket for this flow.
 #[inline(always)]
 pub fn may_be_connection(hash: u32) -> bool {
-    let Some(cells) = CONNECTION_FILTER.get_ptr(0) else {
+    let Some(words) = CONNECTION_FILTER.get_ptr(0) else {
         return true;
     };
-    let cell = hash as usize & (CONNECTION_CELLS - 1);
-    // SAFETY: a cell of the map value.
-    let cell = unsafe { cells.cast::<u8>().add(cell).read_volatile() };
-    cell != 0 && CONNECTION_AGE.is_recent(cell, CONNECTION_AGE.mark(jiffies()))
+    // SAFETY: a word of the map value.
+    let word = unsafe {
+        words
+            .cast::<u64>()
+            .add(connection_word(hash))
+            .read_volatile()
+    };
+    is_connection_marked(word, connection_mark(hash), cookie::epoch(now_ns()))
 }
 
 /// This flow was found established.
@@ -87,9 +99,9 @@ pub fn is_established(hash: u32) -> bool {
 /// The source of this hash has counters that its SYNs must go by.
 #[inline(always)]
 pub fn mark_has_counters(hash: u64) {
+    let mark = SOURCE_AGE.mark(jiffies());
     if let Some(cells) = SOURCE_FILTER.get_ptr_mut(0) {
-        let mark = SOURCE_AGE.mark(jiffies());
-        // SAFETY: a cell of the map value. Written only when it changes.
+        // SAFETY: a cell of the map value. Written only when it changes, as below.
         unsafe {
             let cell = cells.cast::<u8>().add(source_cell(hash));
             if cell.read_volatile() != mark {
@@ -97,6 +109,25 @@ pub fn mark_has_counters(hash: u64) {
             }
         }
     }
+    if let Some(last) = LAST_MARKED_SOURCE.get_ptr_mut(0) {
+        // SAFETY: a map value; a word is read and written whole.
+        unsafe {
+            if last.read_volatile() != u32::from(mark) {
+                last.write_volatile(u32::from(mark));
+            }
+        }
+    }
+}
+
+/// Whether any source may have such counters.
+#[inline(always)]
+pub fn any_may_have_counters() -> bool {
+    let Some(last) = LAST_MARKED_SOURCE.get_ptr(0) else {
+        return true;
+    };
+    // SAFETY: as above.
+    let last = unsafe { last.read_volatile() } as u8;
+    SOURCE_AGE.is_recent(last, SOURCE_AGE.mark(jiffies()))
 }
 
 /// Whether the source of this hash may have such counters.
@@ -107,7 +138,7 @@ pub fn may_have_counters(hash: u64) -> bool {
     };
     // SAFETY: a cell of the map value.
     let cell = unsafe { cells.cast::<u8>().add(source_cell(hash)).read_volatile() };
-    cell != 0 && SOURCE_AGE.is_recent(cell, SOURCE_AGE.mark(jiffies()))
+    SOURCE_AGE.is_recent(cell, SOURCE_AGE.mark(jiffies()))
 }
 
 #[inline(always)]

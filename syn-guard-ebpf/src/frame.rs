@@ -94,6 +94,16 @@ impl Frame for Packet<'_> {
         }
         value & mask
     }
+
+    #[inline(always)]
+    fn forget_word(&self, word: u32) -> u32 {
+        let mut word = word;
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("{0} ^= {1}", inout(wreg) word, in(wreg) self.nothing as u32);
+        }
+        word
+    }
 }
 
 impl FrameMut for Packet<'_> {

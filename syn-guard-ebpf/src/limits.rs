@@ -9,7 +9,6 @@ use syn_guard_common::sketch;
 
 use crate::level::Level;
 use crate::maps::{EVENT_BUDGET, EVENTS, SOURCES};
-use crate::sources::Counted;
 use crate::{filters, state};
 
 /// Events about sources that a CPU sends in a second.
@@ -22,13 +21,14 @@ const QUIET: u64 = 57_220;
 #[inline(always)]
 pub fn is_over(
     slot: u32,
-    counted: &Counted,
+    address: &Address,
+    hash: u64,
     settings: &Settings,
     heavy: bool,
     now_ns: u64,
 ) -> bool {
     let key = SourceKey {
-        source: counted.source,
+        source: *address,
         slot,
     };
     let Some(source) = SOURCES.get_ptr_mut(&key) else {
@@ -39,12 +39,12 @@ pub fn is_over(
             };
             // Fails when another CPU was first.
             let _ = SOURCES.insert(&key, &source, 1);
-            filters::mark_has_counters(counted.hash);
+            filters::mark_has_counters(hash);
         }
         return false;
     };
     if heavy {
-        filters::mark_has_counters(counted.hash);
+        filters::mark_has_counters(hash);
     }
     // SAFETY: a map value, counted with atomic adds.
     let half_open = unsafe {

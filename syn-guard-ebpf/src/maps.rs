@@ -4,7 +4,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
-    CONNECTION_CELLS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
+    CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
     HalfOpen, JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS,
     MAX_PREFIXES, MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, PrefixEntry, REASONS,
     SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings, Source,
@@ -89,6 +89,10 @@ pub static SKETCH_TOTALS: PerCpuArray<Totals> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static SOURCE_FILTER: Array<[u8; SOURCE_CELLS]> = Array::pinned(1, 0);
 
+/// One value: the mark last made there.
+#[map]
+pub static LAST_MARKED_SOURCE: Array<u32> = Array::pinned(1, 0);
+
 /// By slot, cleared by the controller.
 #[map]
 pub static SAMPLES: PerCpuArray<SourceSample> = PerCpuArray::pinned(MAX_SERVICES, 0);
@@ -108,7 +112,7 @@ pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(REASONS.len() as u32
 
 /// One value: marks of flows that the stack may know.
 #[map]
-pub static CONNECTION_FILTER: Array<[u8; CONNECTION_CELLS]> = Array::pinned(1, 0);
+pub static CONNECTION_FILTER: Array<[u64; CONNECTION_WORDS]> = Array::pinned(1, 0);
 
 /// One value: flows that were found established while their service
 /// validates.
@@ -141,6 +145,14 @@ pub static COMPLETED_LATELY: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
 /// One value: flows that a cookie went to lately, of the guard or of the stack.
 #[map]
 pub static COOKIE_SENT: Array<[u32; SENT_CELLS]> = Array::pinned(1, 0);
+
+/// One value: a tick of them, and the cookies that this CPU sent in it.
+#[map]
+pub static COOKIES_SENT: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
+
+/// One value: the last tick in which so many went that any flow may have got one.
+#[map]
+pub static COOKIES_TO_ALL: Array<u32> = Array::pinned(1, 0);
 
 /// One value: cookies whose connections were handed to the stack.
 #[map]

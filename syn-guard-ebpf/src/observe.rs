@@ -20,7 +20,11 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
     };
     let slot = service.slot;
     let now = clock::now_ns();
-    if filters::may_be_half_open(hash)
+    // Past the budget a SYN that came again counts as one that is not tracked: a
+    // flood would pay for a look-up that it always misses.
+    let tracks = within_budget(now);
+    if tracks
+        && filters::may_be_half_open(hash)
         && let Some(known) = half_open::find(flow)
     {
         if known.ends_ns > now {
@@ -58,7 +62,7 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool 
         sequence,
         slot,
     };
-    if within_budget(now) {
+    if tracks {
         // Counted first: who ends the entry takes the count away.
         service.add_half_open();
         if half_open::begin(flow, hash, &entry) {

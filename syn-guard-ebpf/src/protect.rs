@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, Options, SynAck, Tcp, read_options};
+use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, read_options};
 
 use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
@@ -34,39 +34,58 @@ pub fn handle(
     service: &Service,
     listener: *mut Listener,
 ) -> Reason {
+    let reason = decide(context, headers, tcp, flow, hash, listener);
+    if reason == Reason::CookieSent {
+        sent::mark(hash);
+        count::service(service.slot, |counters| counters.cookies_sent += 1);
+    } else {
+        // Where nobody listens, somebody may since the last look.
+        filters::mark_syn(hash);
+    }
+    reason
+}
+
+#[inline(always)]
+fn decide(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    hash: u32,
+    listener: *mut Listener,
+) -> Reason {
     // SAFETY: a map value; what the controller writes meanwhile may be torn
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
     if listener_flags & listener_flags::NO_COOKIES != 0 || !headers.is_answerable() {
-        filters::mark_syn(hash);
         return Reason::Unanswerable;
     }
     // SAFETY: as above.
     let full_until = unsafe { addr_of!((*listener).full_until_ns).read_volatile() };
     if full_until != 0 && clock::now_ns() < full_until {
-        filters::mark_syn(hash);
         return Reason::AcceptQueueFull;
     }
-    let answered = if engine::is_kernel() {
-        ask_kernel(context, headers, tcp, flow, hash, listener, listener_flags)
-    } else {
-        match look_up_now_and_then(context, flow, hash, listener, listener_flags) {
-            Some(reason) => Err(reason),
-            None => answer(context, headers, tcp, flow, listener, listener_flags)
-                .ok_or(Reason::Unanswerable),
+    let mut kernels = 0;
+    if engine::is_kernel() {
+        match kernels_cookie(context, headers, tcp, flow, hash) {
+            Ok(cookie) => kernels = cookie,
+            Err(reason) => return reason,
         }
-    };
-    match answered {
-        Err(reason) => {
-            // Where nobody listens, somebody may since the last look.
-            filters::mark_syn(hash);
-            reason
-        }
-        Ok(()) => {
-            sent::mark(hash);
-            count::service(service.slot, |counters| counters.cookies_sent += 1);
-            Reason::CookieSent
-        }
+    } else if let Some(reason) = look_up_now_and_then(context, flow, hash, listener, listener_flags)
+    {
+        return reason;
+    }
+    match answer(
+        context,
+        headers,
+        tcp,
+        flow,
+        listener,
+        listener_flags,
+        kernels,
+    ) {
+        Some(()) => Reason::CookieSent,
+        None => Reason::Unanswerable,
     }
 }
 
@@ -123,55 +142,15 @@ fn look_up_now_and_then(
     None
 }
 
-/// Turns the SYN into its SYN-ACK, with a cookie of our own.
+/// A cookie of the kernel's.
 #[inline(always)]
-fn answer(
-    context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    listener: *mut Listener,
-    listener_flags: u32,
-) -> Option<()> {
-    let packet = Packet::of_xdp(context);
-    let options = read_offer(&packet, headers, tcp)?;
-    let traffic_class = headers.read_traffic_class(&packet);
-    let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
-    // SAFETY: a map value.
-    let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
-    let (terms, class) = Terms::grant(&options, ecn, listener.flags);
-    let terms = terms.forget(&packet);
-    let class = packet.forget(class as usize, 7) as u32;
-    let epoch = cookie::epoch(clock::now_ns());
-    let keys = COOKIE_KEYS.get_ptr(0)?;
-    // SAFETY: one of the four keys in the map value; this epoch's is not
-    // replaced while the epoch lasts.
-    let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
-    let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps());
-    write(
-        context,
-        headers,
-        tcp,
-        flow,
-        &terms,
-        listener,
-        traffic_class,
-        cookie,
-        &options,
-    )
-}
-
-/// Turns the SYN into its SYN-ACK, with a cookie of the kernel's.
-#[inline(always)]
-fn ask_kernel(
+fn kernels_cookie(
     context: &XdpContext,
     headers: &Headers,
     tcp: &Tcp,
     flow: &Flow,
     hash: u32,
-    listener: *mut Listener,
-    listener_flags: u32,
-) -> Result<(), Reason> {
+) -> Result<u32, Reason> {
     let Some(socket) = Socket::find(context.as_ptr(), flow) else {
         debug!(context, "no listener on port {}", flow.local_port);
         return Err(Reason::NoListener);
@@ -183,66 +162,55 @@ fn ask_kernel(
     filters::forget_established(hash);
     let cookie = kernel_cookie::make(context, &socket, headers, tcp);
     socket.release();
-    let cookie = cookie.ok_or(Reason::Unanswerable)?;
-    let packet = Packet::of_xdp(context);
-    let options = read_offer(&packet, headers, tcp).ok_or(Reason::Unanswerable)?;
-    let traffic_class = headers.read_traffic_class(&packet);
-    let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
-    // SAFETY: a map value.
-    let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
-    let terms = Terms::grant_by_kernel(&options, ecn, listener.flags).forget(&packet);
-    write(
-        context,
-        headers,
-        tcp,
-        flow,
-        &terms,
-        listener,
-        traffic_class,
-        cookie,
-        &options,
-    )
-    .ok_or(Reason::Unanswerable)
+    cookie.ok_or(Reason::Unanswerable)
 }
 
-/// The options of a SYN that a cookie can answer.
+/// Turns the SYN into its SYN-ACK, with a cookie of our own or, with that engine,
+/// with the kernel's.
 #[inline(always)]
-fn read_offer(packet: &Packet<'_>, headers: &Headers, tcp: &Tcp) -> Option<Options> {
-    let options = read_options(packet, headers, tcp);
+fn answer(
+    context: &XdpContext,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+    listener: *mut Listener,
+    listener_flags: u32,
+    kernels_cookie: u32,
+) -> Option<()> {
+    let packet = Packet::of_xdp(context);
+    let options = read_options(&packet, headers, tcp);
     if options.found & engine::known_signatures() != 0
         || headers.tcp + headers.segment_length > packet.length()
     {
         return None;
     }
-    Some(options)
-}
-
-/// Writes the SYN-ACK over the SYN.
-#[inline(always)]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "inlined; a struct of references would live on the stack"
-)]
-fn write(
-    context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    terms: &Terms,
-    listener: &Listener,
-    traffic_class: u8,
-    cookie: u32,
-    options: &Options,
-) -> Option<()> {
-    let packet = Packet::of_xdp(context);
-    let value = cookie::timestamp(terms, clock::now_ns());
+    let traffic_class = headers.read_traffic_class(&packet);
+    let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
+    // SAFETY: a map value.
+    let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
+    let now = clock::now_ns();
+    let (terms, cookie) = if engine::is_kernel() {
+        let terms = Terms::grant_by_kernel(&options, ecn, listener.flags);
+        (terms.forget(&packet), kernels_cookie)
+    } else {
+        let (terms, class) = Terms::grant(&options, ecn, listener.flags);
+        let terms = terms.forget(&packet);
+        let class = packet.forget(class as usize, 7) as u32;
+        let epoch = cookie::epoch(now);
+        let keys = COOKIE_KEYS.get_ptr(0)?;
+        // SAFETY: one of the four keys in the map value; this epoch's is not
+        // replaced while the epoch lasts.
+        let key = unsafe { &*keys.cast::<cookie::Key>().add((epoch & 3) as usize) };
+        let cookie = cookie::make(key, flow, tcp.sequence, epoch, class, terms.timestamps());
+        (terms, cookie)
+    };
     let syn_ack = SynAck::new(
         &packet,
-        terms,
+        &terms,
         listener,
         traffic_class,
         cookie,
-        value,
+        cookie::timestamp(&terms, now),
         options.value,
     );
     let from = frame_length(context);

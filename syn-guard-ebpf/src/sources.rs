@@ -51,7 +51,7 @@ pub enum Standing {
 
 /// Counts a SYN. Limits hold where the service protects.
 #[inline(always)]
-pub fn syn(slot: u32, flow: &Flow, protects: bool) -> Standing {
+pub fn syn(slot: u32, flow: &Flow, flow_hash: u32, protects: bool) -> Standing {
     let (Some(settings), Some(prefixes), Some(totals)) = (
         SETTINGS.get(0),
         PREFIX_SKETCH.get_ptr_mut(0),
@@ -61,34 +61,47 @@ pub fn syn(slot: u32, flow: &Flow, protects: bool) -> Standing {
     };
     // SAFETY: this CPU's own values.
     let (prefixes, totals) = unsafe { (&mut *prefixes, &mut *totals) };
-    let counted = Counted::of(flow, slot, settings);
     let now = clock::now_ns();
     let second = sketch::second(now);
     totals.begin(second);
-    sample(slot, counted.hash);
-    let replies = sketch::estimate(prefixes, counted.prefix, second);
-    // Of a widely forged flood most SYNs end here.
-    let heavy = totals.is_busy(replies, settings.heavy)
-        && is_heavy(counted.hash, second, settings.heavy, totals);
+    let weight = totals.weight(seed() ^ u64::from(flow_hash));
+    if weight == 0 && !filters::any_may_have_counters() {
+        return Standing::Fine;
+    }
+    let source = settings.source_of(&flow.remote);
+    let hash = sketch::source_hash(&source, slot, seed());
+    let (mut prefix, mut replies, mut heavy) = (0, 0, false);
+    if weight != 0 {
+        sample(slot, hash);
+        prefix = sketch::prefix_hash(&flow.remote, seed());
+        replies = sketch::estimate(prefixes, prefix, second);
+        // Of a widely forged flood most SYNs end here.
+        heavy = totals.is_busy(replies, settings.heavy)
+            && is_heavy(hash, second, settings.heavy, weight, totals);
+    }
     if heavy {
-        count::service(slot, |counters| counters.heavy_syns += 1);
+        count::service(slot, |counters| counters.heavy_syns += u64::from(weight));
     }
     if protects
-        && (heavy || filters::may_have_counters(counted.hash))
-        && limits::is_over(slot, &counted, settings, heavy, now)
+        && (heavy || filters::may_have_counters(hash))
+        && limits::is_over(slot, &source, hash, settings, heavy, now)
     {
         count::service(slot, |counters| counters.source_limited += 1);
         return Standing::OverSource;
+    }
+    if weight == 0 {
+        return Standing::Fine;
     }
     if protects
         && settings.reply_rate != 0
         && u64::from(replies) >= settings.reply_rate + u64::from(totals.replies.most_noise())
     {
+        totals.count_all();
         count::service(slot, |counters| counters.reply_limited += 1);
         return Standing::OverReplies;
     }
-    totals.replies.add();
-    sketch::add(prefixes, counted.prefix, second);
+    totals.replies.add(weight);
+    sketch::add(prefixes, prefix, second, weight);
     Standing::Fine
 }
 
@@ -134,13 +147,13 @@ fn take_back(slot: u32, counted: &Counted) {
 
 /// Counts a SYN of a source whose prefix is busy; whether the source is heavy.
 #[inline(always)]
-fn is_heavy(hash: u64, second: u32, heavy: u32, totals: &mut Totals) -> bool {
+fn is_heavy(hash: u64, second: u32, heavy: u32, weight: u32, totals: &mut Totals) -> bool {
     let Some(cells) = SOURCE_SKETCH.get_ptr_mut(0) else {
         return false;
     };
     // SAFETY: this CPU's own value.
     let cells: &mut Cells = unsafe { &mut *cells };
-    totals.is_heavy(cells, hash, second, heavy)
+    totals.is_heavy(cells, hash, second, heavy, weight)
 }
 
 /// Puts the source into the sample of its service, while that is not full.

@@ -1,6 +1,6 @@
 //! The state of services, shared by all CPUs.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 use core::ptr::{addr_of, addr_of_mut};
 
 use syn_guard_common::abi::{Event, EventKind, ServiceConfig, ServiceState, State};
@@ -37,6 +37,27 @@ pub unsafe fn fetch_add(count: *mut u64, value: u64) -> u64 {
     // SAFETY: by the caller's word. A relaxed one whose result is used is
     // compiled wrongly with alu32 (LLVM 22).
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(count, value) }
+}
+
+/// Sets bits of a word that other CPUs change too.
+///
+/// # Safety
+/// `word` must point into a map value.
+#[inline(always)]
+pub unsafe fn set(word: *mut u64, bits: u64) {
+    // SAFETY: by the caller's word.
+    unsafe { atomic_or::<u64, u64, { AtomicOrdering::Relaxed }>(word, bits) };
+}
+
+/// Replaces a word if it is still `before`; what it was.
+///
+/// # Safety
+/// `word` must point into a map value.
+#[inline(always)]
+pub unsafe fn exchange(word: *mut u64, before: u64, after: u64) -> u64 {
+    const ORDER: AtomicOrdering = AtomicOrdering::AcqRel;
+    // SAFETY: by the caller's word.
+    unsafe { atomic_cxchg::<u64, ORDER, { AtomicOrdering::Acquire }>(word, before, after) }.0
 }
 
 /// Whether a service protects.

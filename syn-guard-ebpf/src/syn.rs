@@ -83,7 +83,7 @@ pub fn handle(context: &XdpContext) -> Reason {
         return reason;
     }
     let protects = state == State::Protecting;
-    match sources::syn(service.slot, &flow, protects) {
+    match sources::syn(service.slot, &flow, hash, protects) {
         Standing::Fine => {}
         Standing::OverSource => return Reason::SourceLimit,
         Standing::OverReplies => return Reason::ReplyLimit,

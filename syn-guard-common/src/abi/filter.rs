@@ -1,7 +1,7 @@
 //! Filters of a few bits before the look-ups that a forged packet would miss.
 //!
-//! A cell of the connection filter is a byte: the tick of the last packet that
-//! marked it. Ticks come again after 255, so an old mark is taken for a new one
+//! A cell of the source filter is a byte: the tick of the last packet that marked
+//! it. Ticks come again after 128, so an old mark is taken for a new one
 //! now and then: "maybe" costs a look-up. A cell of the established filter is 8
 //! bytes, the flow's hash and a tick that does not come again: "established" ends
 //! all questions, and wrongly said it would cost a handshake. A tick is some
@@ -9,8 +9,6 @@
 //! kernel's `CONFIG_HZ`, so ages are chosen for HZ=1000 and are longer on the
 //! others.
 
-/// Cells of the connection filter (1 MiB).
-pub const CONNECTION_CELLS: usize = 1 << 20;
 /// Cells of the established filter, 8 bytes each (512 KiB).
 pub const ESTABLISHED_CELLS: usize = 1 << 16;
 /// Cells of the half-open filter, 8-byte counts (512 KiB).
@@ -24,21 +22,18 @@ pub const SOURCE_CELLS: usize = 1 << 13;
 /// of packets has 8 (`net.core.gro_normal_batch`).
 pub const JUST_COMPLETED_CELLS: u32 = 64;
 
-/// A connection may be remembered by the kernel for `TCP_TIMEWAIT_LEN` (60 s)
-/// after its last packet: 32 ticks of 2,048 jiffies are 65 to 68 s at HZ=1000,
-/// 262 to 270 s at HZ=250.
-pub const CONNECTION_AGE: Age = Age {
-    shift: 11,
-    ticks: 32,
-};
 /// An established connection is looked up again after a while: 4 ticks of
 /// 1,024 jiffies are 4 to 5 s at HZ=1000, 16 to 20 s at HZ=250.
 const ESTABLISHED_TICKS: u32 = 4;
 const ESTABLISHED_SHIFT: u32 = 10;
 
 /// A source that was heavy, or had as many half-open connections as it may, is
-/// looked up for as long as the kernel keeps half-open connections: 63 s.
-pub const SOURCE_AGE: Age = CONNECTION_AGE;
+/// looked up for as long as the kernel keeps half-open connections, 63 s: 32
+/// ticks of 2,048 jiffies are 65 to 68 s at HZ=1000, 262 to 270 s at HZ=250.
+pub const SOURCE_AGE: Age = Age {
+    shift: 11,
+    ticks: 32,
+};
 
 /// What the cell of a flow becomes that is found established at `jiffies`: its
 /// hash above the tick, which comes again after a century and more.
@@ -57,6 +52,10 @@ pub const fn established_lately(cell: u64, hash: u32, jiffies: u64) -> bool {
     (cell >> 32) as u32 == hash && past.wrapping_add(1) <= ESTABLISHED_TICKS + 1
 }
 
+/// The bit of a cell that was ever marked, and the bits of its tick.
+const MARKED: u8 = 0x80;
+const TICKS: u8 = !MARKED;
+
 /// How long a mark lasts.
 #[derive(Clone, Copy, Debug)]
 pub struct Age {
@@ -65,7 +64,7 @@ pub struct Age {
 }
 
 impl Age {
-    /// Marks last `ticks` (at most 253) of 2 to the power of `shift` jiffies.
+    /// Marks last `ticks` (at most 125) of 2 to the power of `shift` jiffies.
     #[must_use]
     pub const fn new(shift: u32, ticks: u8) -> Self {
         Self { shift, ticks }
@@ -76,20 +75,16 @@ impl Age {
     #[inline(always)]
     #[must_use]
     pub const fn mark(self, jiffies: u64) -> u8 {
-        ((jiffies >> self.shift) % 255 + 1) as u8
+        (jiffies >> self.shift) as u8 | MARKED
     }
 
     /// Whether a cell was marked within this age of the tick `now`.
     #[inline(always)]
     #[must_use]
     pub const fn is_recent(self, cell: u8, now: u8) -> bool {
-        if cell == 0 {
-            return false;
-        }
-        let past = now as i32 - cell as i32;
-        let past = if past < 0 { past + 255 } else { past };
         // A mark one tick ahead comes from another CPU.
-        past <= self.ticks as i32 || past == 254
+        let past = now.wrapping_sub(cell).wrapping_add(1) & TICKS;
+        cell != 0 && past <= self.ticks + 1
     }
 }
 
@@ -99,8 +94,8 @@ mod tests {
 
     #[test]
     fn never_marked_is_never_recent() {
-        for now in 1..=255 {
-            assert!(!CONNECTION_AGE.is_recent(0, now));
+        for now in MARKED..=255 {
+            assert!(!SOURCE_AGE.is_recent(0, now));
         }
     }
 
@@ -120,15 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_lasts_as_long_as_time_wait_from_any_start() {
+    fn a_mark_lasts_as_long_as_a_half_open_connection_from_any_start() {
         for start in (0..2048 * 600).step_by(777) {
-            let cell = CONNECTION_AGE.mark(start);
+            let cell = SOURCE_AGE.mark(start);
             assert_ne!(cell, 0);
-            let at = |jiffies| CONNECTION_AGE.is_recent(cell, CONNECTION_AGE.mark(start + jiffies));
+            let at = |jiffies| SOURCE_AGE.is_recent(cell, SOURCE_AGE.mark(start + jiffies));
             assert!(at(0));
-            assert!(at(60_000), "at HZ=1000, TIME_WAIT is not over");
+            assert!(at(60_000), "at HZ=1000");
             assert!(!at(70_000));
-            assert!(!at(2048 * 200));
+            assert!(!at(2048 * 120));
         }
     }
 }

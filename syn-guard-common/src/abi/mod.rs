@@ -1,6 +1,7 @@
 //! The layout of the maps, the same on both sides. Every type is `repr(C)`,
 //! without implicit padding, its size asserted.
 
+mod connection;
 mod control;
 mod counters;
 mod engine;
@@ -18,13 +19,16 @@ mod settings;
 mod tracking;
 mod verdict;
 
+pub use connection::{
+    CONNECTION_WORDS, connection_mark, connection_marked, connection_word, is_connection_marked,
+};
 pub use control::{Command, Operation};
 pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket};
 pub use engine::EngineKind;
 pub use event::{Event, EventKind};
 pub use filter::{
-    Age, CONNECTION_AGE, CONNECTION_CELLS, ESTABLISHED_CELLS, HALF_OPEN_CELLS,
-    JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS, established_cell, established_lately,
+    Age, ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS,
+    established_cell, established_lately,
 };
 pub use handed::{
     HANDED_CELLS, HANDED_WAYS, handed_choice, handed_over, handed_seen, handed_set, is_replay,
@@ -35,8 +39,8 @@ pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry, prefix_flags};
 pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use sent::{
-    SENT_AGE, SENT_CELLS, SENT_TRIES, Sent, sent_bits, sent_cell, sent_done, sent_lately,
-    sent_mark, sent_tried,
+    SENT_AGE, SENT_CELLS, SENT_MANY, SENT_TRIES, Sent, sent_bits, sent_cell, sent_done,
+    sent_lately, sent_mark, sent_tried,
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::Settings;

@@ -10,6 +10,9 @@
 //! | 11-8 | segments without a valid cookie since the cookie went |
 //! | 7-0 | tick of the last cookie |
 //!
+//! A flood fills all cells: past [`SENT_MANY`] cookies of one CPU in a tick they are
+//! taken for full, and neither written nor read, for as long as such a cookie lasts.
+//!
 //! A wrong "none" would cost an honest handshake under a flood of ACKs, a wrong
 //! "maybe" costs a look at the cookie. So a second flow in a cell does not
 //! displace the first one: the cell then stands for every flow of it, until no
@@ -22,6 +25,10 @@ use super::filter::Age;
 /// Cells (256 KiB): a flood fills them in less than a second, and four times as
 /// many too, which then no longer fit a core's cache.
 pub const SENT_CELLS: usize = 1 << 16;
+
+/// Cookies of one CPU in a tick after which every flow may have got one. So many
+/// would stand in five of six cells.
+pub const SENT_MANY: u32 = 2 * SENT_CELLS as u32;
 
 /// A client whose ACK is lost sends again after 1, 2, 4 ... seconds: the fifth
 /// time half a minute after its SYN, the sixth a minute after it. 32 ticks of

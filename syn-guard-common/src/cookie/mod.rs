@@ -60,7 +60,7 @@ pub fn make(
     let local = &flow.local.0;
     let pair = |a: u32, b: u32| (u64::from(a) << 32) | u64::from(b);
     let hash = if flow.remote.is_ipv4() {
-        siphash13(key, [pair(remote[3], local[3]), ports, context])
+        siphash13(key, [pair(remote[3], local[3]), ports], context)
     } else {
         siphash13(
             key,
@@ -70,8 +70,8 @@ pub fn make(
                 pair(local[0], local[1]),
                 pair(local[2], local[3]),
                 ports,
-                context,
             ],
+            context,
         )
     };
     ((hash >> 32) as u32 & !0xf) | low

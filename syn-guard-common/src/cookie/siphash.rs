@@ -1,6 +1,6 @@
 //! SipHash-1-3 (Aumasson and Bernstein, 2012, with one compression and three
 //! finalisation rounds, as in Linux's `hsiphash` and Rust's hash maps) over a
-//! few whole words.
+//! few whole words and seven bytes, which share the last block with the length.
 
 /// A secret key. It is neither printed nor compared.
 #[repr(C)]
@@ -18,10 +18,14 @@ impl core::fmt::Debug for Key {
     }
 }
 
-/// The hash of `words`, each taken as 8 little-endian bytes.
+/// Bytes behind the whole words.
+const REST: u64 = 7;
+
+/// The hash of `words`, each taken as 8 little-endian bytes, and of the 7 lower
+/// bytes of `rest`.
 #[inline(always)]
 #[must_use]
-pub fn siphash13<const N: usize>(key: &Key, words: [u64; N]) -> u64 {
+pub fn siphash13<const N: usize>(key: &Key, words: [u64; N], rest: u64) -> u64 {
     let mut state = [
         key.k0 ^ 0x736f_6d65_7073_6575,
         key.k1 ^ 0x646f_7261_6e64_6f6d,
@@ -33,10 +37,11 @@ pub fn siphash13<const N: usize>(key: &Key, words: [u64; N]) -> u64 {
         round(&mut state);
         state[0] ^= word;
     }
-    let length = ((N as u64) * 8) << 56;
-    state[3] ^= length;
+    let length = (N as u64) * 8 + REST;
+    let last = (length << (8 * REST)) | (rest & ((1 << (8 * REST)) - 1));
+    state[3] ^= last;
     round(&mut state);
-    state[0] ^= length;
+    state[0] ^= last;
     state[2] ^= 0xff;
     round(&mut state);
     round(&mut state);
@@ -69,14 +74,18 @@ mod tests {
             k0: 0x0706_0504_0302_0100,
             k1: 0x0f0e_0d0c_0b0a_0908,
         };
-        let reference = |words: &[u64]| {
+        let reference = |words: &[u64], rest: u64| {
             let mut hasher = siphasher::sip::SipHasher13::new_with_keys(key.k0, key.k1);
             words.iter().for_each(|word| hasher.write_u64(*word));
+            hasher.write(&rest.to_le_bytes()[..7]);
             hasher.finish()
         };
-        assert_eq!(siphash13(&key, []), reference(&[]));
-        assert_eq!(siphash13(&key, [1, 2, 3]), reference(&[1, 2, 3]));
-        assert_eq!(siphash13(&key, [u64::MAX; 6]), reference(&[u64::MAX; 6]));
+        for rest in [0, 0x0102_0304_0506_0708, u64::MAX] {
+            assert_eq!(siphash13(&key, [], rest), reference(&[], rest));
+            assert_eq!(siphash13(&key, [1, 2], rest), reference(&[1, 2], rest));
+            let words = [u64::MAX; 5];
+            assert_eq!(siphash13(&key, words, rest), reference(&words, rest));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 mod totals;
 
-pub use totals::{Total, Totals, heavy};
+pub use totals::{COUNTED_SINGLY, Total, Totals, heavy};
 
 use crate::address::Address;
 
@@ -48,12 +48,12 @@ const fn cell(count: u32, second: u32) -> u32 {
     (second << COUNT_BITS) | count
 }
 
-/// The cell with one more.
+/// The cell with so many more, which are fewer than [`MOST`].
 #[inline(always)]
 #[must_use]
-pub const fn with_one_more(value: u32, second: u32) -> u32 {
-    let count = count(value, second);
-    cell(if count < MOST { count + 1 } else { count }, second)
+pub const fn with_more(value: u32, second: u32, more: u32) -> u32 {
+    let sum = count(value, second) + more;
+    cell(if sum < MOST { sum } else { MOST }, second)
 }
 
 /// The cell with one less, if it has one in this second.
@@ -83,12 +83,12 @@ pub fn estimate(cells: &Cells, hash: u64, second: u32) -> u32 {
     if first < other { first } else { other }
 }
 
-/// Counts one.
+/// Counts so many.
 #[inline(always)]
-pub fn add(cells: &mut Cells, hash: u64, second: u32) {
+pub fn add(cells: &mut Cells, hash: u64, second: u32, more: u32) {
     let (first, other) = (first_cell(hash), second_cell(hash));
-    cells[first] = with_one_more(cells[first], second);
-    cells[other] = with_one_more(cells[other], second);
+    cells[first] = with_more(cells[first], second, more);
+    cells[other] = with_more(cells[other], second, more);
 }
 
 /// Takes one away again.
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_new_second_begins_at_nothing() {
-        let cell = with_one_more(with_one_more(0, 7), 7);
+        let cell = with_more(with_more(0, 7, 1), 7, 1);
         assert_eq!(count(cell, 7), 2);
         assert_eq!(count(cell, 8), 0);
-        assert_eq!(count(with_one_more(cell, 8), 8), 1);
+        assert_eq!(count(with_more(cell, 8, 1), 8), 1);
         assert_eq!(count(with_one_less(cell, 7), 7), 1);
         assert_eq!(count(with_one_less(cell, 9), 9), 0);
     }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_count_stays_at_its_most() {
         let full = cell(MOST, 5);
-        assert_eq!(count(with_one_more(full, 5), 5), MOST);
+        assert_eq!(count(with_more(full, 5, 8), 5), MOST);
     }
 
     #[test]

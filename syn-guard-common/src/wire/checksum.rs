@@ -1,27 +1,34 @@
 //! The Internet checksum (RFC 1071), summed over whole values.
 
-/// A one's complement sum in the making. Values are taken as they stand in a
-/// header, big-endian; 2^16 is 1 modulo 2^16 - 1, so a 32-bit value may be
-/// added whole.
+/// A one's complement sum in the making. Its order of bytes does not matter (RFC
+/// 1071 section 2), so words are summed as they stand; 2^16 is 1 modulo 2^16 - 1,
+/// so 32 bits may be added at once.
 #[derive(Clone, Copy, Default)]
 pub struct Sum(u64);
 
 impl Sum {
-    /// Adds a 16- or 32-bit value that starts at an even offset.
+    /// Adds a 16- or 32-bit number that a header holds at an even offset.
     #[inline(always)]
     #[must_use]
     pub const fn add(self, value: u32) -> Self {
-        Self(self.0 + value as u64)
+        self.add_word(value.to_be())
+    }
+
+    /// Adds four bytes as they stand at an even offset.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add_word(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
     }
 
     /// Adds an address's words, given in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn add_words(self, words: &[u32; 4]) -> Self {
-        self.add(u32::from_be(words[0]))
-            .add(u32::from_be(words[1]))
-            .add(u32::from_be(words[2]))
-            .add(u32::from_be(words[3]))
+        self.add_word(words[0])
+            .add_word(words[1])
+            .add_word(words[2])
+            .add_word(words[3])
     }
 
     /// The checksum field.
@@ -32,7 +39,7 @@ impl Sum {
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        u16::from_be(!(sum as u16))
     }
 }
 

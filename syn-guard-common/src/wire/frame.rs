@@ -21,6 +21,12 @@ pub trait Frame {
     fn forget(&self, value: usize, mask: usize) -> usize {
         value & mask
     }
+
+    /// A word, of which the verifier remembers nothing.
+    #[inline(always)]
+    fn forget_word(&self, word: u32) -> u32 {
+        word
+    }
 }
 
 /// A frame that can be written.

@@ -54,7 +54,7 @@ impl SynAck {
         } else {
             0
         };
-        let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
+        let forget = |word: u32| frame.forget_word(word);
         Self {
             sequence,
             window: if terms.timestamps() {
@@ -103,7 +103,7 @@ impl SynAck {
             return self;
         }
         let [_, first, second, third, fourth] = self.options;
-        let forget = |word: u32| frame.forget(word as usize, 0xffff_ffff) as u32;
+        let forget = |word: u32| frame.forget_word(word);
         Self {
             options: [first, second, third, fourth, 0].map(forget),
             option_words: frame.forget(self.option_words - 1, 7),
@@ -183,8 +183,8 @@ impl SynAck {
             .add(total)
             .add(0x4000)
             .add(ttl_and_protocol)
-            .add(u32::from_be(flow.remote.0[3]))
-            .add(u32::from_be(flow.local.0[3]));
+            .add_word(flow.remote.0[3])
+            .add_word(flow.local.0[3]);
         let mut header = frame.chunk_mut::<IPV4>(offset)?;
         header.set_u16::<0>(version_and_tos as u16);
         header.set_u16::<2>(total as u16);

@@ -38,7 +38,7 @@ impl Headers {
         if header.u16::<16>() == !pseudo.finish() {
             return true;
         }
-        let sum = add(pseudo, &header).add(header.u32::<16>());
+        let sum = add(pseudo, &header).add_word(header.word::<16>());
         let start = self.tcp + TCP_HEADER;
         sum_rest(frame, start, length.wrapping_sub(TCP_HEADER), sum).finish() == 0
     }
@@ -48,7 +48,7 @@ impl Headers {
         let Some(header) = frame.chunk::<IPV4>(self.ip) else {
             return false;
         };
-        let mut sum = add(Sum::default(), &header).add(header.u32::<16>());
+        let mut sum = add(Sum::default(), &header).add_word(header.word::<16>());
         let mut at = self.ip + IPV4;
         // Options take ten words at most.
         for _ in 0..10 {
@@ -59,7 +59,7 @@ impl Headers {
             let Some(word) = frame.chunk::<4>(at) else {
                 return false;
             };
-            sum = sum.add(word.u32::<0>());
+            sum = sum.add_word(word.word::<0>());
             at += 4;
         }
         sum.finish() == 0
@@ -69,28 +69,28 @@ impl Headers {
 /// Adds the first sixteen bytes.
 #[inline(always)]
 fn add<const N: usize>(sum: Sum, chunk: &Chunk<'_, N>) -> Sum {
-    sum.add(chunk.u32::<0>())
-        .add(chunk.u32::<4>())
-        .add(chunk.u32::<8>())
-        .add(chunk.u32::<12>())
+    sum.add_word(chunk.word::<0>())
+        .add_word(chunk.word::<4>())
+        .add_word(chunk.word::<8>())
+        .add_word(chunk.word::<12>())
 }
 
 /// Adds 64 bytes.
 #[inline(always)]
 fn add_long(sum: Sum, chunk: &Chunk<'_, LONG_ROUND>) -> Sum {
     add(sum, chunk)
-        .add(chunk.u32::<16>())
-        .add(chunk.u32::<20>())
-        .add(chunk.u32::<24>())
-        .add(chunk.u32::<28>())
-        .add(chunk.u32::<32>())
-        .add(chunk.u32::<36>())
-        .add(chunk.u32::<40>())
-        .add(chunk.u32::<44>())
-        .add(chunk.u32::<48>())
-        .add(chunk.u32::<52>())
-        .add(chunk.u32::<56>())
-        .add(chunk.u32::<60>())
+        .add_word(chunk.word::<16>())
+        .add_word(chunk.word::<20>())
+        .add_word(chunk.word::<24>())
+        .add_word(chunk.word::<28>())
+        .add_word(chunk.word::<32>())
+        .add_word(chunk.word::<36>())
+        .add_word(chunk.word::<40>())
+        .add_word(chunk.word::<44>())
+        .add_word(chunk.word::<48>())
+        .add_word(chunk.word::<52>())
+        .add_word(chunk.word::<56>())
+        .add_word(chunk.word::<60>())
 }
 
 /// Adds `length` bytes from `start` on.
@@ -121,15 +121,20 @@ fn sum_rest<F: Frame>(frame: &F, start: usize, length: usize, sum: Sum) -> Sum {
         sum = add(sum, &chunk);
         at += ROUND;
     }
-    for _ in 0..ROUND / 4 - 1 {
-        at = frame.forget(at, 0x7ff);
-        if at + 4 > length {
-            break;
-        }
+    at = frame.forget(at, 0x7ff);
+    if at + 8 <= length {
+        let Some(chunk) = frame.chunk::<8>(start + at) else {
+            return sum;
+        };
+        sum = sum.add_word(chunk.word::<0>()).add_word(chunk.word::<4>());
+        at += 8;
+    }
+    at = frame.forget(at, 0x7ff);
+    if at + 4 <= length {
         let Some(chunk) = frame.chunk::<4>(start + at) else {
             return sum;
         };
-        sum = sum.add(chunk.u32::<0>());
+        sum = sum.add_word(chunk.word::<0>());
         at += 4;
     }
     at = frame.forget(at, 0x7ff);

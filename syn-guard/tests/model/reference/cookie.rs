@@ -58,7 +58,7 @@ pub fn make(
     hasher.write(&flow.remote.port().to_le_bytes());
     hasher.write(&sequence.to_le_bytes());
     let context = epoch << 8 | u64::from(timestamps) << 4 | u64::from(low);
-    hasher.write(&context.to_le_bytes());
+    hasher.write(&context.to_le_bytes()[..7]);
     let hash = (hasher.finish() >> 36) as u32;
     hash << 4 | low
 }
