@@ -1,5 +1,6 @@
 //! The tasks of the workspace, as a library: `cargo xtask` calls them.
 
+pub mod bench;
 pub mod build;
 pub mod command;
 pub mod demo;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
+    bench,
     build::{self, Paths},
     demo, fuzz,
     setup::{self, Need},
@@ -32,6 +33,8 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Measure what syn-guard and the others cost
+    Bench(bench::Options),
     /// Show a flood against nginx: without a guard, with the kernel's cookies, with syn-guard
     Demo(demo::Options),
     /// Fuzz the parser, the SYN-ACK builder and the cookies
@@ -72,6 +75,7 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             let built = build::run(&tools, &paths, *release)?;
             println!("{}", built.binary.display());
         }
+        Verb::Bench(options) => bench::run(options, &paths)?,
         Verb::Demo(options) => demo::run(options, &paths)?,
         Verb::Fuzz(options) => {
             let tools = setup::run(Need::Test, &paths)?;

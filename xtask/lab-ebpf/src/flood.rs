@@ -2,7 +2,9 @@
 //! frame and redirects it to an interface, or drops it while it is not due.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_tail},
+    helpers::generated::{
+        bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    },
     macros::map,
     maps::{Array, PerCpuArray},
     programs::XdpContext,
@@ -69,6 +71,10 @@ const MOST_LATE: u64 = 100_000_000 << 10;
 /// How many times the rate a flood may have while it catches up.
 const CATCH_UP: u64 = 8;
 
+/// Bytes before a frame as it comes: the kernel's frame pages hold frames 48 bytes into a line of 64
+/// (`struct xdp_page_head`, Linux 6.18). `xtask/src/lab/flood/fast.rs` has the same number.
+const BEFORE: i32 = 16;
+
 /// Writes and redirects one frame of `LENGTH` bytes.
 #[inline(always)]
 pub fn send<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
@@ -80,12 +86,44 @@ pub fn send<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
     if plan.stop != 0 || !due(plan, progress) {
         return None;
     }
-    // The frame comes 2 bytes short: growing it makes the kernel reset the length of a frame page
-    // that the receiver has shortened.
+    // The frame comes with bytes before it. Cutting them off makes the kernel reset the length of a
+    // frame page that the receiver has shortened, and puts the frame at the start of a cache line,
+    // where network cards put it.
     // SAFETY: the context is the program's own.
-    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, 2) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, BEFORE) } != 0 {
         return None;
     }
+    write::<IPV6, ACK, LENGTH>(ctx, plan, progress)?;
+    progress.sent += 1;
+    // SAFETY: the helper has no preconditions.
+    Some(unsafe { bpf_redirect(plan.interface, 0) } as u32)
+}
+
+/// Writes one frame over what is there; a frame of other bytes gets its length first.
+#[inline(always)]
+pub fn replace<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
+    ctx: &XdpContext,
+) -> Option<()> {
+    let plan = PLAN.get(0)?;
+    // SAFETY: the value is this CPU's own.
+    let progress = unsafe { &mut *PROGRESS.get_ptr_mut(0)? };
+    let length = ctx.data_end() - ctx.data();
+    // SAFETY: the context is the program's own.
+    if length != LENGTH
+        && unsafe { bpf_xdp_adjust_tail(ctx.ctx, LENGTH as i32 - length as i32) } != 0
+    {
+        return None;
+    }
+    write::<IPV6, ACK, LENGTH>(ctx, plan, progress)
+}
+
+/// Writes one frame of `LENGTH` bytes.
+#[inline(always)]
+fn write<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
+    ctx: &XdpContext,
+    plan: &Plan,
+    progress: &mut Progress,
+) -> Option<()> {
     let start = frame::start::<LENGTH>(ctx)?;
     // SAFETY: all offsets lie within the length just checked.
     unsafe {
@@ -115,9 +153,8 @@ pub fn send<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
             sum += write_halves::<2>(start, tcp + 8, acknowledged);
         }
         *half(start, tcp + 16) = checksum(sum);
-        progress.sent += 1;
-        Some(bpf_redirect(plan.interface, 0) as u32)
     }
+    Some(())
 }
 
 /// Whether a frame is due now; counts it as sent then.

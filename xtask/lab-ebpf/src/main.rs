@@ -1,5 +1,6 @@
 //! The lab's XDP programs: `flood_*` makes spoofed SYNs or ACKs, `bounce` is the floor that guards are
-//! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass.
+//! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass, `measure_*` run
+//! another program.
 #![no_std]
 #![expect(missing_docs, reason = "the xdp macro drops the docs of its functions")]
 #![no_main]
@@ -8,8 +9,13 @@ mod answers;
 mod bounce;
 mod flood;
 mod frame;
+mod measure;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{tcx_action_base::TCX_NEXT, xdp_action},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 
 /// IPv4 SYNs with MSS and window scale.
 #[xdp]
@@ -45,6 +51,48 @@ pub fn flood_ipv4_acks(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn flood_ipv6_acks(ctx: XdpContext) -> u32 {
     flood::send::<true, true, 74>(&ctx).unwrap_or(xdp_action::XDP_DROP)
+}
+
+/// Measures over IPv4 SYNs with MSS and window scale.
+#[xdp(frags)]
+pub fn measure_ipv4(ctx: XdpContext) -> u32 {
+    measure::flood::<false, false, 62>(&ctx)
+}
+
+/// Measures over IPv6 SYNs with MSS and window scale.
+#[xdp(frags)]
+pub fn measure_ipv6(ctx: XdpContext) -> u32 {
+    measure::flood::<true, false, 82>(&ctx)
+}
+
+/// Measures over IPv4 ACKs without options or data.
+#[xdp(frags)]
+pub fn measure_acks(ctx: XdpContext) -> u32 {
+    measure::flood::<false, true, 54>(&ctx)
+}
+
+/// Measures over one frame.
+#[xdp(frags)]
+pub fn measure_same(ctx: XdpContext) -> u32 {
+    measure::same(&ctx)
+}
+
+/// Measures over one packet.
+#[classifier]
+pub fn measure_tc(ctx: TcContext) -> i32 {
+    measure::same_tc(&ctx)
+}
+
+/// Passes all, in the place of a guard's TC program.
+#[classifier]
+pub fn pass_tc(_ctx: TcContext) -> i32 {
+    TCX_NEXT
+}
+
+/// [`bounce`] for frames of any size.
+#[xdp(frags)]
+pub fn bounce_frags(ctx: XdpContext) -> u32 {
+    bounce::bounce(&ctx).unwrap_or(xdp_action::XDP_PASS)
 }
 
 /// Sends frames of spoofed sources back with addresses and ports swapped.

@@ -20,12 +20,12 @@ pub(super) fn first() -> Result<usize> {
 }
 
 /// The last core that this process may use: floods.
-pub(super) fn last() -> Result<usize> {
+pub(crate) fn last() -> Result<usize> {
     usable()?.last().copied().context("no usable core")
 }
 
 /// Pins the calling thread.
-pub(super) fn pin(core: usize) -> Result<()> {
+pub(crate) fn pin(core: usize) -> Result<()> {
     pin_task(Pid::from_raw(0), core)
 }
 

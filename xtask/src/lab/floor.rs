@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
-    programs::XdpMode,
+    programs::{ProgramFd, XdpMode},
 };
 
 use super::{Lab, Namespace, SERVER_INTERFACE, object};
@@ -19,7 +19,7 @@ use super::{Lab, Namespace, SERVER_INTERFACE, object};
 /// sends them back; all else passes. Dropping it detaches it.
 pub struct Floor {
     count: PerCpuArray<MapData, u64>,
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl Floor {
@@ -29,8 +29,13 @@ impl Floor {
         let count = ebpf.take_map("BOUNCED").context("no map BOUNCED")?;
         Ok(Self {
             count: count.try_into()?,
-            _ebpf: ebpf,
+            ebpf,
         })
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<ProgramFd> {
+        object::program(&self.ebpf, "bounce")
     }
 
     /// Frames sent back so far.
@@ -50,7 +55,7 @@ impl Floor {
 /// An XDP program that passes everything. In a guard's place: what it costs that there is one.
 /// Dropping it detaches it.
 pub struct Passing {
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl Passing {
@@ -68,7 +73,12 @@ impl Passing {
     pub fn attach_in(namespace: &Namespace, interface: &str, mode: XdpMode) -> Result<Self> {
         let mut ebpf = object::open()?;
         object::attach_in(&mut ebpf, "pass_frags", namespace, interface, mode)?;
-        Ok(Self { _ebpf: ebpf })
+        Ok(Self { ebpf })
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<ProgramFd> {
+        object::program(&self.ebpf, "pass_frags")
     }
 
     /// Leaves it on the server's interface with nobody who holds it, as `ip link` does; `keyword`

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::programs::{ProgramFd, loaded_programs};
 use nix::sys::signal::Signal;
 
 use super::{Child, Lab, SERVER_INTERFACE, fetch};
@@ -25,6 +26,16 @@ const METRICS: &str = "127.0.0.1:9469";
 /// A running guard. Dropping it stops it.
 pub struct Guard {
     child: Child,
+}
+
+/// The programs of a running guard.
+pub struct Programs {
+    /// At XDP.
+    pub xdp: ProgramFd,
+    /// At TC, where the engine has one.
+    pub tc: Option<ProgramFd>,
+    /// Instructions that the verifier looked at, of both.
+    pub verified: [u32; 2],
 }
 
 /// The program, as built last: `SYN_GUARD_BIN`, or the release build.
@@ -130,6 +141,40 @@ impl Guard {
             .and_then(|services| services.iter().find(|service| service["port"] == port))
             .cloned()
             .with_context(|| format!("no service {port} in {status}"))
+    }
+
+    /// Its programs.
+    pub fn programs(&self) -> Result<Programs> {
+        let ids = self.program_ids()?;
+        let (mut xdp, mut tc, mut verified) = (None, None, [0; 2]);
+        for program in loaded_programs() {
+            let program = program?;
+            if !ids.contains(&program.id()) {
+                continue;
+            }
+            let looked_at = program.verified_instruction_count().unwrap_or(0);
+            match program.name_as_str() {
+                Some("syn_guard") => (xdp, verified[0]) = (Some(program.fd()?), looked_at),
+                Some("syn_guard_ack") => (tc, verified[1]) = (Some(program.fd()?), looked_at),
+                _ => {}
+            }
+        }
+        let xdp = xdp.context("the guard has no XDP program")?;
+        Ok(Programs { xdp, tc, verified })
+    }
+
+    /// The ids of the programs that its process holds.
+    fn program_ids(&self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for file in std::fs::read_dir(format!("/proc/{}/fdinfo", self.child.pid()))? {
+            // A file that is closed meanwhile is none of them.
+            let Ok(text) = std::fs::read_to_string(file?.path()) else {
+                continue;
+            };
+            let id = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
+            ids.extend(id.and_then(|id| id.trim().parse::<u32>().ok()));
+        }
+        Ok(ids)
     }
 
     /// Resident memory, bytes.

@@ -15,13 +15,14 @@
 //! [`Lab`] removes namespaces, mounts and processes. Only one lab lives on a machine at a time: a
 //! thread that holds one must not ask for another.
 
+mod alone;
 mod answers;
 mod capture;
 mod certificate;
 mod child;
 mod cleaner;
 mod clients;
-mod cores;
+pub(crate) mod cores;
 mod ethtool;
 mod flood;
 mod floor;
@@ -53,8 +54,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{answers::Answers, lock::Lock};
 pub use self::{
+    alone::{Alone, Frames, Measured, Part, Program},
     answers::PassAnswers,
     capture::{Capture, Captured},
     certificate::Certificate,
@@ -63,7 +64,7 @@ pub use self::{
     clients::{HonestClients, HonestReport, RunningClients},
     flood::{Flood, RunningFlood},
     floor::{Floor, Passing},
-    guard::{ENGINE, Guard, binary},
+    guard::{ENGINE, Guard, Programs, binary},
     hand_made::{Flow, HandMade},
     http::fetch,
     iperf::{Direction, Iperf, Throughput},
@@ -77,6 +78,7 @@ pub use self::{
     sshd::Sshd,
     wire::{Plan, Trick, Wire, WireReport},
 };
+use self::{answers::Answers, lock::Lock};
 
 /// The server's interface, where a guard attaches.
 pub const SERVER_INTERFACE: &str = "sg-server";

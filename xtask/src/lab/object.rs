@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    programs::{Xdp, XdpMode},
+    programs::{ProgramFd, Xdp, XdpMode},
 };
 
 use super::Namespace;
@@ -43,6 +43,15 @@ pub(super) fn load<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
         .load()
         .with_context(|| format!("loading the program {name}"))?;
     Ok(program)
+}
+
+/// A loaded XDP program of the object.
+pub(super) fn program(ebpf: &Ebpf, name: &str) -> Result<ProgramFd> {
+    let program: &Xdp = ebpf
+        .program(name)
+        .with_context(|| format!("the lab's object has no program {name}"))?
+        .try_into()?;
+    Ok(program.fd()?.try_clone()?)
 }
 
 /// Loads a program and attaches it, in native mode, to an interface of a namespace.

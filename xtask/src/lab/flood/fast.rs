@@ -26,6 +26,8 @@ use crate::lab::{CLIENT_INTERFACE, Lab, TcpOptions, cores, object};
 
 /// Frames in one go of the kernel's loop.
 const BATCH: u32 = 64;
+/// Bytes before a frame that the program cuts off, see `xtask/lab-ebpf/src/flood.rs`.
+const BEFORE: usize = 16;
 /// Runs of the program in one system call: some 100 ms. Each call costs some 20 ms more.
 const RUNS: u32 = 1 << 21;
 
@@ -70,9 +72,7 @@ pub(super) fn start(
     lab: &Lab,
     stop: Arc<AtomicBool>,
 ) -> Result<(Generator, JoinHandle<Result<()>>)> {
-    let frame = template(flood)?;
-    let mut plan = Plan::new(flood)?;
-    plan.set_frame(&frame)?;
+    let (mut plan, frame) = flood.frames()?;
     plan.interval = flood.rate.map_or(0, |rate| (1_000_000_000 << 10) / rate);
     plan.interface = lab
         .client()
@@ -117,12 +117,13 @@ fn run(ebpf: &Ebpf, name: &str, frame: &[u8], duration: Duration, stop: &AtomicB
         .program(name)
         .context("the lab's object lost its program")?
         .try_into()?;
+    let mut bytes = vec![0; BEFORE];
+    bytes.extend(frame);
     let started = Instant::now();
     while !stop.load(Ordering::Relaxed) && started.elapsed() < duration {
         program
             .test_run(TestRunOptions {
-                // 2 bytes short: the program grows it.
-                data_in: Some(&frame[..frame.len() - 2]),
+                data_in: Some(&bytes),
                 repeat: RUNS,
                 attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
                 ..TestRunOptions::default()
@@ -133,7 +134,7 @@ fn run(ebpf: &Ebpf, name: &str, frame: &[u8], duration: Duration, stop: &AtomicB
 }
 
 /// The frame with zeroes where the program writes.
-fn template(flood: &Flood) -> Result<Vec<u8>> {
+pub(super) fn template(flood: &Flood) -> Result<Vec<u8>> {
     let mut frame = plan::frame(&plan::segment(flood))?;
     match flood.target {
         SocketAddr::V4(_) => {

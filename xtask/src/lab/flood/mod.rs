@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 
+pub(super) use self::plan::Plan;
 use self::{fast::Generator, slow::Sent};
 use super::{Lab, TcpOptions};
 
@@ -106,6 +107,24 @@ impl Flood {
     pub fn before_others(mut self) -> Self {
         self.first = true;
         self
+    }
+
+    /// Whom it floods.
+    pub(super) fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// Whether it is of ACKs.
+    pub(super) fn is_acks(&self) -> bool {
+        self.acks
+    }
+
+    /// What its frames have in common, and one of them without what changes.
+    pub(super) fn frames(&self) -> Result<(Plan, Vec<u8>)> {
+        let frame = fast::template(self)?;
+        let mut plan = Plan::new(self)?;
+        plan.set_frame(&frame)?;
+        Ok((plan, frame))
     }
 
     /// Starts it; a fast one on the machine's last core.

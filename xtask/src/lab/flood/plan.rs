@@ -15,7 +15,7 @@ const IPV6_SPREAD: u64 = (1 << 28) - 1;
 /// See the type of the same name in `xtask/lab-ebpf/src/flood.rs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Plan {
+pub(in crate::lab) struct Plan {
     pub(super) frame: [u64; 12],
     pub(super) interval: u64,
     pub(super) duration: u64,

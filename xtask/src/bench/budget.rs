@@ -1,0 +1,108 @@
+//! What a packet may cost.
+
+/// What a cost is compared with in the same run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// A program that only passes packets.
+    Pass,
+    /// A program that swaps addresses and ports and sends packets back.
+    Bounce,
+}
+
+/// A kind of packet, and what it may cost above the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// Data of an established connection, its service observing; XDP and TC together.
+    Established,
+    /// The same, its service protecting.
+    EstablishedUnderAttack,
+    /// A UDP packet.
+    NotTcp,
+    /// A SYN to a port that is not guarded.
+    NotGuarded,
+    /// A SYN to a service that observes, tracked exactly.
+    Tracked,
+    /// The same, past what is tracked.
+    Untracked,
+    /// A forged SYN that gets a cookie, IPv4.
+    CookieIpv4,
+    /// The same, IPv6.
+    CookieIpv6,
+    /// A forged SYN that gets a cookie of the kernel's, IPv4.
+    KernelCookieIpv4,
+    /// The same, IPv6.
+    KernelCookieIpv6,
+    /// A SYN from a denied prefix.
+    Denied,
+    /// A SYN from a source over its limit.
+    OverLimit,
+    /// A bogus ACK to a service that protects.
+    BogusAck,
+}
+
+impl Line {
+    /// All of them, in the order of a table.
+    pub const ALL: [Self; 13] = [
+        Self::Established,
+        Self::EstablishedUnderAttack,
+        Self::NotTcp,
+        Self::NotGuarded,
+        Self::Tracked,
+        Self::Untracked,
+        Self::CookieIpv4,
+        Self::CookieIpv6,
+        Self::KernelCookieIpv4,
+        Self::KernelCookieIpv6,
+        Self::Denied,
+        Self::OverLimit,
+        Self::BogusAck,
+    ];
+
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "data of an established connection, no attack",
+            Self::EstablishedUnderAttack => "data of an established connection, under attack",
+            Self::NotTcp => "not TCP",
+            Self::NotGuarded => "to a port that is not guarded",
+            Self::Tracked => "SYN, observing, tracked",
+            Self::Untracked => "SYN, observing, past what is tracked",
+            Self::CookieIpv4 => "forged SYN: cookie, IPv4",
+            Self::CookieIpv6 => "forged SYN: cookie, IPv6",
+            Self::KernelCookieIpv4 => "forged SYN: cookie of the kernel, IPv4",
+            Self::KernelCookieIpv6 => "forged SYN: cookie of the kernel, IPv6",
+            Self::Denied => "SYN of a denied prefix",
+            Self::OverLimit => "SYN of a source over its limit",
+            Self::BogusAck => "bogus ACK to a service that protects",
+        }
+    }
+
+    /// What it is compared with.
+    #[must_use]
+    pub const fn floor(self) -> Floor {
+        match self {
+            Self::CookieIpv4
+            | Self::CookieIpv6
+            | Self::KernelCookieIpv4
+            | Self::KernelCookieIpv6 => Floor::Bounce,
+            _ => Floor::Pass,
+        }
+    }
+
+    /// Nanoseconds that it may cost above the floor.
+    #[must_use]
+    pub const fn budget_ns(self) -> f64 {
+        match self {
+            Self::NotTcp | Self::NotGuarded => 8.0,
+            Self::Established => 20.0,
+            Self::EstablishedUnderAttack | Self::Untracked | Self::Denied | Self::OverLimit => 60.0,
+            Self::CookieIpv4 => 80.0,
+            Self::BogusAck => 90.0,
+            Self::CookieIpv6 => 100.0,
+            Self::KernelCookieIpv4 | Self::KernelCookieIpv6 => 300.0,
+            Self::Tracked => 700.0,
+        }
+    }
+}

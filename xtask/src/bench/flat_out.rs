@@ -1,0 +1,63 @@
+//! How many SYNs one core handles.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::stats::Spread;
+use crate::lab::{Flood, Guard, Lab, Nginx};
+
+const BEFORE: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(1);
+
+/// What came back a second.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct FlatOut {
+    /// Cookies.
+    pub cookies: Spread,
+    /// Frames of the floor.
+    pub floor: Spread,
+    /// Cookies as a share of the frames of the same round, percent.
+    pub share: Spread,
+}
+
+/// Measures both in interleaved rounds.
+///
+/// # Errors
+/// The lab or the guard fails.
+pub fn measure(lab: &Lab, rounds: usize) -> Result<FlatOut> {
+    lab.separate_cores()?;
+    let nginx = Nginx::start(lab)?;
+    let (mut cookies, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let floor = lab.attach_floor()?;
+        floors.push(answers(lab, &nginx)?);
+        drop(floor);
+        let guard = Guard::start(lab, &["--mode", "protect"])?;
+        cookies.push(answers(lab, &nginx)?);
+        guard.stop_at_once()?;
+    }
+    nginx.stop()?;
+    let shares = cookies.iter().zip(&floors);
+    let shares = shares.map(|(cookies, floor)| cookies / floor * 100.0);
+    Ok(FlatOut {
+        share: Spread::of(shares.collect()).context("no round")?,
+        cookies: Spread::of(cookies).context("no round")?,
+        floor: Spread::of(floors).context("no round")?,
+    })
+}
+
+/// Answers a second to a flood as fast as it goes.
+fn answers(lab: &Lab, nginx: &Nginx) -> Result<f64> {
+    let flood = Flood::new(nginx.ipv4())
+        .before_others()
+        .duration(BEFORE + MEASURED * 4)
+        .start(lab)?;
+    std::thread::sleep(BEFORE);
+    let (before, start) = (lab.answers_received()?, Instant::now());
+    std::thread::sleep(MEASURED);
+    let answered = lab.answers_received()? - before;
+    let rate = answered as f64 / start.elapsed().as_secs_f64();
+    flood.stop()?;
+    Ok(rate)
+}
