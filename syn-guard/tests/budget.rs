@@ -1,5 +1,4 @@
 //! What a packet costs the programs, against what it may.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
 use xtask::bench::alone;
 use xtask::lab::Lab;

@@ -108,11 +108,13 @@ impl DataPath {
             })?;
         let maps = Maps::take(&mut ebpf)?;
         load_xdp(&mut ebpf, XDP)?;
-        load_xdp(&mut ebpf, CONTROL)?;
         if matches!(features.engine, Engine::Reqsk { .. }) {
             let program: &mut SchedClassifier = program(&mut ebpf, TC)?;
             program.load().map_err(|error| refused(TC, &error))?;
         }
+        // Last: when its loading begins, that of the others is over, which `cargo xtask bench size`
+        // goes by.
+        load_xdp(&mut ebpf, CONTROL)?;
         let control = Control::new(&ebpf)?;
         Ok((ebpf, maps, control))
     }

@@ -39,6 +39,10 @@ pub struct Plan {
     pub tcp_sum: u32,
     /// Not 0: send nothing more.
     pub stop: u32,
+    /// How many destination ports; 0: the one that the frame has.
+    pub ports: u32,
+    /// The first of them.
+    pub first_port: u32,
 }
 
 /// Where this CPU's flood has got to.
@@ -148,6 +152,12 @@ fn write<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
         *half(start, tcp + 6) = seq_low;
         let mut sum =
             plan.tcp_sum + source_sum + u32::from(port) + u32::from(seq_high) + u32::from(seq_low);
+        if plan.ports != 0 {
+            let index = ((random >> 16) & 0xffff) * u64::from(plan.ports) >> 16;
+            let port = (plan.first_port as u16).wrapping_add(index as u16).to_be();
+            *half(start, tcp + 2) = port;
+            sum += u32::from(port);
+        }
         if ACK {
             let acknowledged = next(progress);
             sum += write_halves::<2>(start, tcp + 8, acknowledged);

@@ -1,6 +1,6 @@
 //! The lab's XDP programs: `flood_*` makes spoofed SYNs or ACKs, `bounce` is the floor that guards are
-//! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass, `measure_*` run
-//! another program.
+//! compared with, `answers` counts what comes back to spoofed sources, `pass` and `pass_frags` pass,
+//! `touch` passes what it has looked at, `measure_*` run another program.
 #![no_std]
 #![expect(missing_docs, reason = "the xdp macro drops the docs of its functions")]
 #![no_main]
@@ -10,6 +10,7 @@ mod bounce;
 mod flood;
 mod frame;
 mod measure;
+mod touch;
 
 use aya_ebpf::{
     bindings::{tcx_action_base::TCX_NEXT, xdp_action},
@@ -104,6 +105,13 @@ pub fn bounce(ctx: XdpContext) -> u32 {
 /// Passes all, in a guard's place: of any size, as a guard.
 #[xdp(frags)]
 pub fn pass_frags(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Passes all, in a guard's place, after a look at the frame.
+#[xdp(frags)]
+pub fn touch(ctx: XdpContext) -> u32 {
+    touch::touch(&ctx);
     xdp_action::XDP_PASS
 }
 

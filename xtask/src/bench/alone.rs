@@ -207,6 +207,8 @@ impl Bench<'_> {
             line,
             floor: Spread::of(floors).context("no round")?,
             above: Spread::of(above).context("no round")?,
+            // All frames are in this core's cache.
+            touch: None,
         })
     }
 }
@@ -243,7 +245,7 @@ fn udp() -> Result<Vec<u8>> {
 }
 
 /// Data from the client's end of a connection.
-fn data(source: SocketAddr, destination: SocketAddr) -> Result<Vec<u8>> {
+pub(super) fn data(source: SocketAddr, destination: SocketAddr) -> Result<Vec<u8>> {
     Segment {
         source,
         destination,

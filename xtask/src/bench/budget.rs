@@ -10,7 +10,7 @@ pub enum Floor {
 }
 
 /// A kind of packet, and what it may cost above the floor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Line {
     /// Data of an established connection, its service observing; XDP and TC together.
@@ -103,6 +103,84 @@ impl Line {
             Self::CookieIpv6 => 100.0,
             Self::KernelCookieIpv4 | Self::KernelCookieIpv6 => 300.0,
             Self::Tracked => 700.0,
+        }
+    }
+}
+
+impl Line {
+    /// What bounds it now; empty where nobody has looked.
+    #[must_use]
+    pub const fn bound(self) -> &'static str {
+        match self {
+            Self::Established
+            | Self::EstablishedUnderAttack
+            | Self::NotTcp
+            | Self::NotGuarded
+            | Self::Tracked
+            | Self::Untracked
+            | Self::CookieIpv4
+            | Self::CookieIpv6
+            | Self::KernelCookieIpv4
+            | Self::KernelCookieIpv6
+            | Self::Denied
+            | Self::OverLimit
+            | Self::BogusAck => "",
+        }
+    }
+}
+
+/// What all of a flood may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Cookies a second flat out, of the floor's frames.
+    FlatOut,
+    /// Honest connections that get in at [`Goal::RATE`].
+    Honest,
+    /// How long they take at that rate, by how long they take with the floor.
+    Latency,
+}
+
+impl Goal {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FlatOut, Self::Honest, Self::Latency];
+
+    /// Forged SYNs a second, on one core.
+    pub const RATE: u64 = 1_000_000;
+
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FlatOut => "cookies a second flat out, % of the floor's frames",
+            Self::Honest => "honest connections at 1 M SYN/s, %",
+            Self::Latency => "their 99th percentile, times the floor's",
+        }
+    }
+
+    /// The least, or the most, that it may be.
+    #[must_use]
+    pub const fn limit(self) -> f64 {
+        match self {
+            Self::FlatOut => 85.0,
+            Self::Honest => 99.5,
+            Self::Latency => 1.2,
+        }
+    }
+
+    /// Whether a number reaches it.
+    #[must_use]
+    pub fn is_reached(self, number: f64) -> bool {
+        match self {
+            Self::FlatOut | Self::Honest => number >= self.limit(),
+            Self::Latency => number <= self.limit(),
+        }
+    }
+
+    /// What bounds it now; empty where nobody has looked.
+    #[must_use]
+    pub const fn bound(self) -> &'static str {
+        match self {
+            Self::FlatOut | Self::Honest | Self::Latency => "",
         }
     }
 }

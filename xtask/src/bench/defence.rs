@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::lab::{Floor, Guard, Lab};
 
 /// What may stand against a flood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Defence {
     /// Nothing: `tcp_syncookies` 0.
@@ -25,7 +25,7 @@ pub enum Defence {
 /// SYNPROXY for the service at port 80 as `nft(8)` has it, with the options that nginx's listener
 /// has here.
 const SYNPROXY: &str = "
-table ip synproxy {
+table ip sg_lab {
     chain before {
         type filter hook prerouting priority raw;
         tcp dport 80 tcp flags & (fin|syn|rst|ack) == syn notrack
@@ -73,6 +73,19 @@ impl Defence {
         }
     }
 
+    /// What keeps it from being put up here, in one line.
+    ///
+    /// # Errors
+    /// There is no lab.
+    pub fn obstacle(self) -> Result<Option<String>> {
+        let lab = Lab::new()?;
+        let outcome = self.set_up(&lab).and_then(Standing::take_away);
+        Ok(outcome.err().map(|error| {
+            let text = format!("{error:#}");
+            text.lines().next().unwrap_or_default().to_owned()
+        }))
+    }
+
     /// Puts it up.
     ///
     /// # Errors
@@ -113,7 +126,7 @@ impl Standing<'_> {
             Self::Plain | Self::Floor(_) => {}
             Self::Rules(lab) => {
                 lab.server()
-                    .output("nft", &["delete", "table", "ip", "synproxy"])?;
+                    .output("nft", &["delete", "table", "ip", "sg_lab"])?;
             }
             Self::Guard(guard) => {
                 let status = guard.stop_at_once()?;

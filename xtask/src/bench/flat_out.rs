@@ -11,7 +11,7 @@ const BEFORE: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(1);
 
 /// What came back a second.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FlatOut {
     /// Cookies.
     pub cookies: Spread,

@@ -1,23 +1,32 @@
 //! `cargo xtask bench`: what syn-guard costs, and what the others cost.
 //!
-//! [`budget`] says what a packet may cost; [`path`], [`alone`], [`flat_out`] and [`rates`] measure,
-//! each in interleaved rounds; [`report`] makes tables, JSON and curves of it.
+//! [`budget`] says what a packet may cost; [`path`], [`alone`], [`flat_out`], [`rates`], [`growth`]
+//! and [`size`] measure, in interleaved rounds; [`report`] makes tables, JSON and a page of it.
 
 pub mod alone;
 pub mod budget;
 pub mod defence;
 mod flat_out;
+pub mod growth;
 pub mod path;
 pub mod rates;
 pub mod report;
 mod row;
+pub mod size;
 mod stats;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{budget::Line, defence::Defence, report::Report};
+use self::{
+    budget::{Goal, Line},
+    defence::Defence,
+    report::{LeftOut, Report},
+};
 pub use self::{flat_out::FlatOut, row::Row, stats::Spread};
 use crate::{
     build::{self, Paths},
@@ -26,19 +35,23 @@ use crate::{
 };
 
 /// Forged SYNs a second.
-const RATES: [u64; 6] = [100_000, 300_000, 600_000, 1_000_000, 1_500_000, 2_000_000];
+const RATES: [u64; 5] = [100_000, 300_000, 600_000, Goal::RATE, 2_000_000];
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
-    /// What each kind of packet costs the programs alone
-    Alone,
-    /// What it costs in the real path
+    /// What each kind of packet costs in the real path
     Path,
+    /// What it costs the programs alone
+    Alone,
     /// How many SYNs one core answers
     FlatOut,
     /// Honest connections against the rate of a flood, for every defence
     Rates,
+    /// How cost grows with services, sources and prefixes
+    Growth,
+    /// How large the programs are
+    Size,
 }
 
 /// What the bench can be told.
@@ -47,15 +60,21 @@ pub struct Options {
     /// What to measure; everything unless given
     #[arg(value_enum)]
     pub parts: Vec<Part>,
-    /// Interleaved rounds of each measurement
+    /// Interleaved rounds of each measurement, half of them of longer ones
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub rounds: u16,
     /// Seconds of a round of honest connections
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Write the numbers there, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Measure nothing, take the numbers of that file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["parts", "rounds", "seconds", "json"])]
+    pub from: Option<PathBuf>,
+    /// Write docs/performance.md with its curves and its numbers
+    #[arg(long)]
+    pub docs: bool,
 }
 
 /// Sets up, builds, measures, and prints tables.
@@ -63,6 +82,39 @@ pub struct Options {
 /// # Errors
 /// It is not root who runs this, something is missing or fails.
 pub fn run(options: &Options, paths: &Paths) -> Result<()> {
+    let report = match &options.from {
+        Some(file) => read(file)?,
+        None => measured(options, paths)?,
+    };
+    print!("{}", report::text::terminal(&report));
+    if let Some(file) = &options.json {
+        write(file, &report.to_json()?)?;
+    }
+    if options.docs {
+        for (name, text) in report::page::files(&report)? {
+            let file = paths.root.join(name);
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("making {}", folder.display()))?;
+            }
+            write(&file, &text)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Report> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is not what `--json` writes", file.display()))
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+fn measured(options: &Options, paths: &Paths) -> Result<Report> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the bench makes network namespaces and loads eBPF programs; run it as root: \
@@ -70,40 +122,94 @@ pub fn run(options: &Options, paths: &Paths) -> Result<()> {
         );
     }
     let tools = setup::run(Need::Demo, paths)?;
-    build::run(&tools, paths, true)?;
-    let report = measure(options)?;
-    print!("{}", report::text::terminal(&report));
-    if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
+    let mut left_out = Vec::new();
+    if options.wants(Part::Rates)
+        && let Err(error) = setup::run(Need::Bench, paths)
+    {
+        left_out.push(LeftOut::new(Defence::Synproxy, format!("{error:#}")));
     }
-    Ok(())
+    build::run(&tools, paths, true)?;
+    measure(options, left_out)
 }
 
-fn measure(options: &Options) -> Result<Report> {
-    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
+fn measure(options: &Options, left_out: Vec<LeftOut>) -> Result<Report> {
     let rounds = usize::from(options.rounds);
+    // Of what takes long.
+    let fewer = rounds.div_ceil(2);
     let mut report = Report {
         machine: machine()?,
+        command: options.command(),
+        left_out,
         ..Report::default()
     };
-    if wanted(Part::Alone) {
-        // Short ones, of which more cost little.
-        let measured = alone::measure(&Lab::new()?, rounds * 5)?;
-        report.alone = Some(measured.rows);
-        report.verified = Some(measured.verified);
-    }
-    if wanted(Part::Path) {
+    if options.wants(Part::Path) {
+        say("packets in the real path");
         report.path = Some(path::measure(&Lab::new()?, &Line::ALL, rounds)?);
     }
-    if wanted(Part::FlatOut) {
+    if options.wants(Part::Alone) {
+        say("packets in the programs alone");
+        // Short ones, of which more cost little.
+        report.alone = Some(alone::measure(&Lab::new()?, rounds * 5)?.rows);
+    }
+    if options.wants(Part::FlatOut) {
+        say("flat out");
         report.flat_out = Some(flat_out::measure(&Lab::new()?, rounds)?);
     }
-    if wanted(Part::Rates) {
+    if options.wants(Part::Rates) {
+        say("honest connections by the rate of a flood");
+        let mut defences = Vec::new();
+        for defence in Defence::ALL {
+            if report.left_out.iter().any(|it| it.defence == defence) {
+                continue;
+            }
+            match defence.obstacle()? {
+                None => defences.push(defence),
+                Some(why) => report.left_out.push(LeftOut::new(defence, why)),
+            }
+        }
+        for left_out in &report.left_out {
+            eprintln!("xtask: {left_out}");
+        }
         let seconds = Duration::from_secs(options.seconds);
-        report.rates = Some(rates::measure(&Defence::ALL, &RATES, rounds, seconds)?);
+        report.rates = Some(rates::measure(&defences, &RATES, fewer, seconds)?);
+    }
+    if options.wants(Part::Growth) {
+        say("growth");
+        report.growth = Some(growth::measure(&Lab::new()?, fewer)?);
+    }
+    if options.wants(Part::Size) {
+        say("size of the programs");
+        report.size = Some(size::measure(&Lab::new()?, fewer)?);
     }
     Ok(report)
+}
+
+fn say(what: &str) {
+    eprintln!("xtask: measuring: {what}");
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+
+    /// What measures the same again.
+    fn command(&self) -> String {
+        let mut command = "cargo xtask bench".to_owned();
+        for part in &self.parts {
+            if let Some(value) = clap::ValueEnum::to_possible_value(part) {
+                command += " ";
+                command += value.get_name();
+            }
+        }
+        if self.rounds != 5 {
+            command += &format!(" --rounds {}", self.rounds);
+        }
+        if self.seconds != 3 {
+            command += &format!(" --seconds {}", self.seconds);
+        }
+        command
+    }
 }
 
 /// The kernel and the processor.
@@ -119,4 +225,41 @@ fn machine() -> Result<String> {
         kernel.release().to_string_lossy(),
         std::thread::available_parallelism()?
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Args {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        Args::try_parse_from([&["bench"], arguments].concat())
+            .unwrap()
+            .options
+    }
+
+    #[test]
+    fn the_command_says_what_was_asked_for() {
+        assert_eq!(options(&["--docs"]).command(), "cargo xtask bench");
+        assert_eq!(
+            options(&["flat-out", "rates", "--rounds", "7", "--seconds", "9"]).command(),
+            "cargo xtask bench flat-out rates --rounds 7 --seconds 9"
+        );
+    }
+
+    #[test]
+    fn numbers_are_measured_or_read() {
+        assert!(Args::try_parse_from(["bench", "--from", "x", "--docs"]).is_ok());
+        for other in ["path", "--rounds=1", "--seconds=1", "--json=x"] {
+            let arguments = ["bench", "--from", "x", other];
+            assert!(Args::try_parse_from(arguments).is_err(), "{other}");
+        }
+    }
 }

@@ -50,8 +50,7 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
     let nginx = Nginx::start(lab)?;
     let sink = Sink::start(lab)?;
     let statistics = Statistics::turn_on()?;
-    let mut costs = vec![Vec::new(); lines.len()];
-    let mut floors = vec![Vec::new(); lines.len()];
+    let mut all = vec![Rounds::default(); lines.len()];
     for _ in 0..rounds {
         for setting in Setting::ALL {
             let here = || {
@@ -64,14 +63,22 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
                 continue;
             }
             for (index, line) in here() {
-                floors[index].push(floor(lab, *line, &nginx)?);
+                let floor = floor(lab, *line, &nginx)?;
+                all[index].floors.push(floor);
+                if line.floor() == Floor::Pass {
+                    let touching = lab.attach_touching()?;
+                    let program = touching.program()?;
+                    let touch = mean(&[&program], || Traffic::start(lab, *line, &nginx))?;
+                    all[index].touches.push(touch - floor);
+                }
             }
             let guard = Guard::start(lab, setting.arguments())?;
             let programs = guard.programs()?;
             for (index, line) in here() {
-                let mut all = vec![&programs.xdp];
-                all.extend(programs.tc.as_ref().filter(|_| with_tc(*line)));
-                costs[index].push(mean(&all, || Traffic::start(lab, *line, &nginx))?);
+                let mut both = vec![&programs.xdp];
+                both.extend(programs.tc.as_ref().filter(|_| with_tc(*line)));
+                let cost = mean(&both, || Traffic::start(lab, *line, &nginx))?;
+                all[index].costs.push(cost);
             }
             let status = guard.stop_at_once()?;
             ensure!(status.success(), "the guard ended with {status}");
@@ -79,16 +86,30 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
     }
     drop((statistics, sink));
     nginx.stop()?;
-    let row = |(line, (floors, costs)): (&Line, (Vec<f64>, Vec<f64>))| {
-        let above = costs.iter().zip(&floors).map(|(cost, floor)| cost - floor);
-        Ok(Row {
-            line: *line,
-            above: Spread::of(above.collect()).context("no round")?,
-            floor: Spread::of(floors).context("no round")?,
+    let rows = lines.iter().zip(all).map(|(line, it)| it.row(*line));
+    rows.collect::<Option<_>>().context("no round")
+}
+
+/// What the rounds of a line took, nanoseconds.
+#[derive(Clone, Debug, Default)]
+struct Rounds {
+    floors: Vec<f64>,
+    costs: Vec<f64>,
+    /// Above the floor.
+    touches: Vec<f64>,
+}
+
+impl Rounds {
+    fn row(self, line: Line) -> Option<Row> {
+        let above = self.costs.iter().zip(&self.floors);
+        let above = above.map(|(cost, floor)| cost - floor).collect();
+        Some(Row {
+            line,
+            above: Spread::of(above)?,
+            floor: Spread::of(self.floors)?,
+            touch: Spread::of(self.touches),
         })
-    };
-    let measured = floors.into_iter().zip(costs);
-    lines.iter().zip(measured).map(row).collect()
+    }
 }
 
 /// Whether the TC program sees the line's packets and its time counts.

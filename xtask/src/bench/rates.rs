@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{defence::Defence, stats::Spread};
 use crate::lab::{Flood, HonestClients, Lab, Nginx};
@@ -15,24 +15,16 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const BEFORE: Duration = Duration::from_secs(1);
 
 /// What honest clients got of a defence at a rate.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Point {
-    /// Forged SYNs a second that were asked for; none: as many as come.
+    /// Forged SYNs a second that were asked for.
     pub rate: u64,
-    /// Those that came.
-    pub came: Spread,
-    /// Share of honest connections that got their page, percent.
-    pub honest: Spread,
-    /// Median time from SYN to page, milliseconds.
-    pub p50: Spread,
-    /// 99th percentile of it.
-    pub p99: Spread,
-    /// Answers a second to forged SYNs.
-    pub answered: Spread,
+    /// What came of each round; rounds of the same index ran one after the other.
+    pub rounds: Vec<Round>,
 }
 
 /// A defence's points.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Curve {
     /// The defence.
     pub defence: Defence,
@@ -40,13 +32,67 @@ pub struct Curve {
     pub points: Vec<Point>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Round {
-    came: f64,
-    honest: f64,
-    p50: f64,
-    p99: f64,
-    answered: f64,
+/// A round of some seconds.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Round {
+    /// Forged SYNs a second that came.
+    pub came: f64,
+    /// Share of honest connections that got their page, percent.
+    pub honest: f64,
+    /// Median time from SYN to page of these, milliseconds.
+    pub p50: f64,
+    /// 99th percentile of it.
+    pub p99: f64,
+    /// Answers a second to forged SYNs.
+    pub answered: f64,
+}
+
+impl Point {
+    /// The spread of a number over the rounds.
+    #[must_use]
+    pub fn spread(&self, of: fn(&Round) -> f64) -> Option<Spread> {
+        Spread::of(self.rounds.iter().map(of).collect())
+    }
+
+    /// The same of the rounds in which an honest connection got in: the others have no times.
+    #[must_use]
+    pub fn times(&self, of: fn(&Round) -> f64) -> Option<Spread> {
+        let with_times = self.rounds.iter().filter(|round| round.honest > 0.0);
+        Spread::of(with_times.map(of).collect())
+    }
+}
+
+/// A defence against the floor at one rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Honest connections that got in, percent: the defence's.
+    pub honest: Spread,
+    /// The floor's.
+    pub floor_honest: Spread,
+    /// 99th percentile of their time, milliseconds: the defence's.
+    pub p99: Spread,
+    /// The floor's.
+    pub floor_p99: Spread,
+    /// The defence's by the floor's of the same round.
+    pub ratio: Spread,
+}
+
+/// Compares a defence with the floor; none where either was not measured at that rate.
+#[must_use]
+pub fn compare(curves: &[Curve], defence: Defence, rate: u64) -> Option<Comparison> {
+    let point = |defence| {
+        let curve = curves.iter().find(|curve| curve.defence == defence)?;
+        curve.points.iter().find(|point| point.rate == rate)
+    };
+    let (measured, floor) = (point(defence)?, point(Defence::Bounce)?);
+    let pairs = measured.rounds.iter().zip(&floor.rounds);
+    Some(Comparison {
+        honest: measured.spread(|round| round.honest)?,
+        floor_honest: floor.spread(|round| round.honest)?,
+        p99: measured.times(|round| round.p99)?,
+        floor_p99: floor.times(|round| round.p99)?,
+        ratio: Spread::of(pairs.map(|(one, floor)| one.p99 / floor.p99).collect())?,
+    })
 }
 
 /// Measures these defences at these rates, in interleaved rounds of some seconds each.
@@ -59,33 +105,27 @@ pub fn measure(
     rounds: usize,
     seconds: Duration,
 ) -> Result<Vec<Curve>> {
-    let mut all = vec![vec![Vec::new(); rates.len()]; defences.len()];
+    let point = |rate: &u64| Point {
+        rate: *rate,
+        rounds: Vec::new(),
+    };
+    let curve = |defence: &Defence| Curve {
+        defence: *defence,
+        points: rates.iter().map(point).collect(),
+    };
+    let mut curves: Vec<_> = defences.iter().map(curve).collect();
     for _ in 0..rounds {
-        for (defence, by_rate) in defences.iter().zip(&mut all) {
-            for (rate, rounds) in rates.iter().zip(by_rate) {
-                rounds.push(round(*defence, *rate, seconds)?);
+        for index in 0..rates.len() {
+            // What is compared runs within a minute.
+            for curve in &mut curves {
+                let point = &mut curve.points[index];
+                point
+                    .rounds
+                    .push(round(curve.defence, point.rate, seconds)?);
             }
         }
     }
-    let point = |(rate, rounds): (&u64, Vec<Round>)| {
-        let spread = |get: fn(&Round) -> f64| Spread::of(rounds.iter().map(get).collect());
-        Some(Point {
-            rate: *rate,
-            came: spread(|round| round.came)?,
-            honest: spread(|round| round.honest)?,
-            p50: spread(|round| round.p50)?,
-            p99: spread(|round| round.p99)?,
-            answered: spread(|round| round.answered)?,
-        })
-    };
-    let curve = |(defence, by_rate): (&Defence, Vec<Vec<Round>>)| {
-        let points = rates.iter().zip(by_rate).map(point);
-        Ok(Curve {
-            defence: *defence,
-            points: points.collect::<Option<_>>().context("no round")?,
-        })
-    };
-    defences.iter().zip(all).map(curve).collect()
+    Ok(curves)
 }
 
 /// A lab of its own: half-open connections outlive their listener, but not their namespace.
@@ -123,4 +163,49 @@ fn round(defence: Defence, rate: u64, seconds: Duration) -> Result<Round> {
         p99: report.p99.as_secs_f64() * 1e3,
         answered: answered as f64 / second,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(defence: Defence, rounds: &[(f64, f64)]) -> Curve {
+        let round = |(honest, p99): &(f64, f64)| Round {
+            came: 1e6,
+            honest: *honest,
+            p50: 1.0,
+            p99: *p99,
+            answered: 9e5,
+        };
+        Curve {
+            defence,
+            points: vec![Point {
+                rate: 1_000_000,
+                rounds: rounds.iter().map(round).collect(),
+            }],
+        }
+    }
+
+    #[test]
+    fn rounds_are_compared_with_the_floor_of_their_own() {
+        let curves = [
+            curve(
+                Defence::SynGuard,
+                &[(100.0, 12.0), (99.0, 30.0), (100.0, 11.0)],
+            ),
+            curve(
+                Defence::Bounce,
+                &[(100.0, 10.0), (100.0, 30.0), (98.0, 10.0)],
+            ),
+        ];
+        let compared = compare(&curves, Defence::SynGuard, 1_000_000).unwrap();
+        assert_eq!(
+            (compared.honest.median, compared.honest.least),
+            (100.0, 99.0)
+        );
+        let ratio = compared.ratio;
+        assert_eq!((ratio.least, ratio.median, ratio.most), (1.0, 1.1, 1.2));
+        assert_eq!(compare(&curves, Defence::SynGuard, 300_000), None);
+        assert_eq!(compare(&curves[..1], Defence::SynGuard, 1_000_000), None);
+    }
 }

@@ -3,7 +3,7 @@
 use super::{budget::Line, stats::Spread};
 
 /// A line and what it costs.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     /// The line.
     pub line: Line,
@@ -11,6 +11,10 @@ pub struct Row {
     pub floor: Spread,
     /// Nanoseconds above the floor, by round.
     pub above: Spread,
+    /// Of these, what a program costs that only looks at the frame and passes it: where the floor
+    /// does not look, and frames come from another core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touch: Option<Spread>,
 }
 
 impl Row {

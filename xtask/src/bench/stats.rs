@@ -1,7 +1,7 @@
 //! Numbers of several rounds.
 
 /// The middle of some numbers, and how far they lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spread {
     /// The least.
     pub least: f64,

@@ -15,7 +15,7 @@ use nix::{
 use super::Namespace;
 
 /// The first core that this process may use: packet work of the server.
-pub(super) fn first() -> Result<usize> {
+pub(crate) fn first() -> Result<usize> {
     usable()?.first().copied().context("no usable core")
 }
 

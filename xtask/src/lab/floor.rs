@@ -56,11 +56,21 @@ impl Floor {
 /// Dropping it detaches it.
 pub struct Passing {
     ebpf: Ebpf,
+    name: &'static str,
 }
+
+/// Passes without a look.
+const PASS: &str = "pass_frags";
+/// Looks at the frame first.
+const TOUCH: &str = "touch";
 
 impl Passing {
     pub(super) fn attach(server: &Namespace) -> Result<Self> {
         Self::attach_to(server, SERVER_INTERFACE)
+    }
+
+    pub(super) fn attach_touching(server: &Namespace) -> Result<Self> {
+        Self::attach_program(server, SERVER_INTERFACE, XdpMode::Driver, TOUCH)
     }
 
     /// Attaches it to any interface of a namespace. The peer of a veth receives what native XDP
@@ -71,14 +81,23 @@ impl Passing {
 
     /// Attaches it in some mode.
     pub fn attach_in(namespace: &Namespace, interface: &str, mode: XdpMode) -> Result<Self> {
+        Self::attach_program(namespace, interface, mode, PASS)
+    }
+
+    fn attach_program(
+        namespace: &Namespace,
+        interface: &str,
+        mode: XdpMode,
+        name: &'static str,
+    ) -> Result<Self> {
         let mut ebpf = object::open()?;
-        object::attach_in(&mut ebpf, "pass_frags", namespace, interface, mode)?;
-        Ok(Self { ebpf })
+        object::attach_in(&mut ebpf, name, namespace, interface, mode)?;
+        Ok(Self { ebpf, name })
     }
 
     /// The program.
     pub fn program(&self) -> Result<ProgramFd> {
-        object::program(&self.ebpf, "pass_frags")
+        object::program(&self.ebpf, self.name)
     }
 
     /// Leaves it on the server's interface with nobody who holds it, as `ip link` does; `keyword`
@@ -86,7 +105,7 @@ impl Passing {
     pub fn leave(lab: &Lab, keyword: &str) -> Result<()> {
         let mut ebpf = object::open()?;
         let pin = lab.bpf_dir().join("left");
-        object::load(&mut ebpf, "pass_frags")?.pin(&pin)?;
+        object::load(&mut ebpf, PASS)?.pin(&pin)?;
         let words = ["link", "set", "dev", SERVER_INTERFACE, keyword, "pinned"];
         let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
         words.push(pin.as_os_str());

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::{ProgramFd, loaded_programs};
 use nix::sys::signal::Signal;
 
-use super::{Child, Lab, SERVER_INTERFACE, fetch};
+use super::{Child, Lab, SERVER_INTERFACE, SharedMaps, Size, fetch};
 use crate::build::Paths;
 
 /// How long a start may take: the verifier reads the programs.
@@ -36,6 +36,8 @@ pub struct Programs {
     pub tc: Option<ProgramFd>,
     /// Instructions that the verifier looked at, of both.
     pub verified: [u32; 2],
+    /// What all of them are, in the order of loading.
+    pub sizes: Vec<Size>,
 }
 
 /// The program, as built last: `SYN_GUARD_BIN`, or the release build.
@@ -147,12 +149,14 @@ impl Guard {
     pub fn programs(&self) -> Result<Programs> {
         let ids = self.program_ids()?;
         let (mut xdp, mut tc, mut verified) = (None, None, [0; 2]);
+        let mut sizes = Vec::new();
         for program in loaded_programs() {
             let program = program?;
             if !ids.contains(&program.id()) {
                 continue;
             }
             let looked_at = program.verified_instruction_count().unwrap_or(0);
+            sizes.push(Size::of(&program)?);
             match program.name_as_str() {
                 Some("syn_guard") => (xdp, verified[0]) = (Some(program.fd()?), looked_at),
                 Some("syn_guard_ack") => (tc, verified[1]) = (Some(program.fd()?), looked_at),
@@ -160,7 +164,26 @@ impl Guard {
             }
         }
         let xdp = xdp.context("the guard has no XDP program")?;
-        Ok(Programs { xdp, tc, verified })
+        sizes.sort_by_key(|size| size.loaded_at);
+        Ok(Programs {
+            xdp,
+            tc,
+            verified,
+            sizes,
+        })
+    }
+
+    /// Its maps that all CPUs share.
+    pub fn shared_maps(&self) -> Result<SharedMaps> {
+        let ids = self.program_ids()?;
+        let mut programs = Vec::new();
+        for program in loaded_programs() {
+            let program = program?;
+            if ids.contains(&program.id()) {
+                programs.push(program);
+            }
+        }
+        SharedMaps::of(&programs)
     }
 
     /// The ids of the programs that its process holds.

@@ -40,7 +40,9 @@ mod patience;
 mod postgres;
 mod queues;
 mod segment;
+mod shared;
 mod short_connections;
+mod size;
 mod sshd;
 mod topology;
 mod wire;
@@ -74,7 +76,9 @@ pub use self::{
     patience::{patience, patiently},
     postgres::{Pgbench, Postgres},
     segment::{Flags, Segment, TcpOptions},
+    shared::{SharedMaps, Snapshot},
     short_connections::{ShortConnections, ShortReport},
+    size::Size,
     sshd::Sshd,
     wire::{Plan, Trick, Wire, WireReport},
 };
@@ -246,6 +250,11 @@ impl Lab {
         cores::thread_packet_work(&self.server, SERVER_INTERFACE, cores::first()?)
     }
 
+    /// Keeps the calling thread, and those it starts, on the machine's first core.
+    pub fn stay_on_first_core() -> Result<()> {
+        cores::pin(cores::first()?)
+    }
+
     /// Attaches the program that sends every spoofed frame back, where a guard would be.
     pub fn attach_floor(&self) -> Result<Floor> {
         Floor::attach(&self.server)
@@ -254,6 +263,11 @@ impl Lab {
     /// Attaches a program that passes everything, where a guard would be.
     pub fn attach_passing(&self) -> Result<Passing> {
         Passing::attach(&self.server)
+    }
+
+    /// Attaches a program that looks at frames and passes them, where a guard would be.
+    pub fn attach_touching(&self) -> Result<Passing> {
+        Passing::attach_touching(&self.server)
     }
 
     /// A path in [`Lab::state_dir`].

@@ -21,17 +21,27 @@ const DEBIAN_LLVM_DEV: [&str; 5] = [
     "libxml2-dev",
 ];
 
-/// What the tools are wanted for; each needs all of the one before.
+/// What the tools are wanted for; each needs all of the one before, but only the bench needs what
+/// is for the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// `cargo xtask build`.
     Build,
-    /// `cargo xtask demo`.
+    /// `cargo xtask demo`, and `cargo xtask bench` without what others bring.
     Demo,
+    /// `cargo xtask bench` with the others that syn-guard is compared with.
+    Bench,
     /// `cargo xtask test`.
     Test,
     /// `cargo xtask test --kernel`.
     OldKernel,
+}
+
+impl Need {
+    /// Whether who has this need has the other one too.
+    pub(super) fn includes(self, other: Self) -> bool {
+        other == self || (other < self && other != Self::Bench)
+    }
 }
 
 /// A program the demo or the tests run, and the Debian package it comes in.
@@ -58,7 +68,7 @@ const fn program(
     }
 }
 
-pub(super) const PROGRAMS: [Program; 17] = [
+pub(super) const PROGRAMS: [Program; 18] = [
     program("ip", "iproute2", Need::Demo, None),
     program("tc", "iproute2", Need::Demo, None),
     program("nginx", "nginx-light", Need::Demo, Some("nginx.service")),
@@ -85,6 +95,7 @@ pub(super) const PROGRAMS: [Program; 17] = [
     program("iperf3", "iperf3", Need::Test, Some("iperf3.service")),
     // For libFuzzer.
     program("c++", "g++", Need::Test, None),
+    program("nft", "nftables", Need::Bench, None),
     program("busybox", "busybox-static", Need::OldKernel, None),
     program(
         "qemu-system-x86_64",

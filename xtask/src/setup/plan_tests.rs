@@ -244,12 +244,22 @@ fn services_of_new_packages_stay_off() {
     assert_eq!(services, ["prometheus.service"]);
 }
 
+/// The programs that a need has.
+fn names(need: Need) -> Vec<&'static str> {
+    let needed = PROGRAMS.into_iter().filter(|it| need.includes(it.need));
+    needed.map(|program| program.name).collect()
+}
+
+#[test]
+fn only_the_bench_needs_nftables() {
+    assert_eq!(names(Need::Bench), ["ip", "tc", "nginx", "nft"]);
+    for need in [Need::Build, Need::Demo, Need::Test, Need::OldKernel] {
+        assert!(!names(need).contains(&"nft"), "{need:?}");
+    }
+}
+
 #[test]
 fn only_an_old_kernel_needs_an_emulator() {
-    let names = |need| {
-        let needed = PROGRAMS.into_iter().filter(move |it| it.need <= need);
-        needed.map(|program| program.name).collect::<Vec<_>>()
-    };
     assert!(!names(Need::Test).contains(&"qemu-system-x86_64"));
     let mut found = fresh();
     found.rustcs = vec![rustup("stable", 95, 22, true)];

@@ -18,7 +18,7 @@ pub(super) fn probe(need: Need, paths: &Paths) -> Found {
         cargo_fuzz: cargo_fuzz(paths),
         missing: PROGRAMS
             .into_iter()
-            .filter(|program| program.need <= need)
+            .filter(|program| need.includes(program.need))
             .filter(|program| command::find_program(program.name).is_none())
             .collect(),
         apt: command::find_program("apt-get").is_some(),

@@ -39,6 +39,7 @@ pub(super) const FILES: &[TestFile] = &[
     ),
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", All("takes minutes there")),
+    file("syn-guard", "budget", All(FAST)),
     file("syn-guard", "config", Nothing),
     file(
         "syn-guard",
@@ -118,6 +119,11 @@ pub(super) const FILES: &[TestFile] = &[
         "syn-guard",
         "programs",
         All("its programs (PostgreSQL, sshd, wrk, iperf3) are not in the machine"),
+    ),
+    file(
+        "syn-guard",
+        "shared_lines",
+        All("reads ring buffers and counts by the moment"),
     ),
     file(
         "syn-guard",

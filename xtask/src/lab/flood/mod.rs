@@ -33,6 +33,7 @@ pub struct Flood {
     rate: Option<u64>,
     duration: Duration,
     sources: Option<(IpAddr, u64)>,
+    ports: Option<u16>,
     options: TcpOptions,
     first: bool,
     acks: bool,
@@ -48,6 +49,7 @@ impl Flood {
             rate: None,
             duration: Duration::from_secs(10),
             sources: None,
+            ports: None,
             options: TcpOptions::SHORT,
             first: false,
             acks: false,
@@ -82,6 +84,14 @@ impl Flood {
     #[must_use]
     pub fn sources(mut self, first: IpAddr, count: u32) -> Self {
         self.sources = Some((first, u64::from(count)));
+        self
+    }
+
+    /// To so many ports, the target's and those after it, in a random order. Not for floods of a
+    /// few thousand a second.
+    #[must_use]
+    pub fn ports(mut self, count: u16) -> Self {
+        self.ports = Some(count);
         self
     }
 
@@ -133,6 +143,7 @@ impl Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let (source, thread) = match self.rate {
             Some(rate) if rate <= SLOW => {
+                ensure!(self.ports.is_none(), "a slow flood goes to one port");
                 let (sent, thread) = slow::start(&self, rate, lab, Arc::clone(&stop))?;
                 (Source::Slow(sent), thread)
             }

@@ -27,6 +27,8 @@ pub(in crate::lab) struct Plan {
     pub(super) ip_sum: u32,
     pub(super) tcp_sum: u32,
     pub(super) stop: u32,
+    pub(super) ports: u32,
+    pub(super) first_port: u32,
 }
 
 // SAFETY: plain integers without padding.
@@ -37,6 +39,8 @@ impl Plan {
     pub(super) fn new(flood: &Flood) -> Result<Self> {
         let mut plan = Self {
             duration: u64::try_from(flood.duration.as_nanos())?,
+            ports: flood.ports.unwrap_or(0).into(),
+            first_port: flood.target.port().into(),
             ..Self::default()
         };
         match (flood.target, flood.sources) {
@@ -115,7 +119,11 @@ pub(super) fn segment(flood: &Flood) -> Segment {
     };
     Segment {
         source: SocketAddr::new(unspecified, 0),
-        destination: flood.target,
+        destination: match flood.ports {
+            // It changes with every frame.
+            Some(_) => SocketAddr::new(flood.target.ip(), 0),
+            None => flood.target,
+        },
         seq: 0,
         ack: 0,
         flags: Flags {
