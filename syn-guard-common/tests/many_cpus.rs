@@ -225,7 +225,7 @@ impl Sender {
             Self::Forged => 0x0a00_0000 | random.next() as u32 >> 8,
             Self::Heavy => 0xc633_6407,
             Self::Victim => 0xcb00_7100 | random.next() as u32 >> 24,
-            Self::Quiet => 0x6440_0000 | random.below(1 << 10) as u32 * 256,
+            Self::Quiet => 0x6440_0000 | (random.below(1 << 10) as u32 * 256),
         };
         Address::from_ipv4_word(word.to_be())
     }
