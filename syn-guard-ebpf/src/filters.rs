@@ -1,30 +1,54 @@
 //! The filters before the look-ups.
 
 use syn_guard_common::abi::{
-    ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS, SOURCE_AGE, SOURCE_CELLS,
-    connection_mark, connection_marked, connection_word, established_cell, established_lately,
-    is_connection_marked,
+    CONNECTION_WORDS, ESTABLISHED_CELLS, HALF_OPEN_CELLS, JUST_COMPLETED_CELLS, NEAR_WORDS,
+    SOURCE_AGE, SOURCE_CELLS, connection_mark, connection_marked, connection_word,
+    established_cell, established_lately, is_connection_marked,
 };
 use syn_guard_common::cookie;
 
 use crate::clock::{jiffies, now_ns};
 use crate::maps::{
     COMPLETED_LATELY, CONNECTION_FILTER, ESTABLISHED_FILTER, HALF_OPEN_FILTER, JUST_COMPLETED,
-    LAST_MARKED_SOURCE, SOURCE_FILTER,
+    LAST_MARKED_SOURCE, NEAR_CONNECTION_FILTER, SOURCE_FILTER,
 };
 use crate::{handed, sent, state};
 
 /// A packet of this flow goes to the stack: there may be a socket for it.
 #[inline(always)]
 pub fn mark_connection(hash: u32) {
-    let Some(words) = CONNECTION_FILTER.get_ptr_mut(0) else {
+    let (Some(near), Some(words)) = (
+        NEAR_CONNECTION_FILTER.get_ptr_mut(0),
+        CONNECTION_FILTER.get_ptr_mut(0),
+    ) else {
         return;
     };
     let (mark, epoch) = (connection_mark(hash), cookie::epoch(now_ns()));
-    // SAFETY: a word of the map value. Written only when it changes, so that the
-    // CPUs share the cache line.
+    // SAFETY: words of the map values.
     unsafe {
-        let word = words.cast::<u64>().add(connection_word(hash));
+        let word = words
+            .cast::<u64>()
+            .add(connection_word::<CONNECTION_WORDS>(hash));
+        let before = word.read_volatile();
+        let after = connection_marked(before, mark, epoch);
+        // What the large filter has, the small one got before.
+        if after != before {
+            let near = near.cast::<u64>().add(connection_word::<NEAR_WORDS>(hash));
+            leave(near, mark, epoch);
+            leave(word, mark, epoch);
+        }
+    }
+}
+
+/// Leaves a mark in a word. Written only when it changes, so that the CPUs share the
+/// cache line.
+///
+/// # Safety
+/// `word` must point into a map value.
+#[inline(always)]
+unsafe fn leave(word: *mut u64, mark: u64, epoch: u64) {
+    // SAFETY: by the caller's word.
+    unsafe {
         let before = word.read_volatile();
         let after = connection_marked(before, mark, epoch);
         if after == before {
@@ -48,17 +72,30 @@ pub fn mark_syn(hash: u32) {
 /// Whether there may be a socket for this flow.
 #[inline(always)]
 pub fn may_be_connection(hash: u32) -> bool {
-    let Some(words) = CONNECTION_FILTER.get_ptr(0) else {
+    let (Some(near), Some(words)) = (
+        NEAR_CONNECTION_FILTER.get_ptr(0),
+        CONNECTION_FILTER.get_ptr(0),
+    ) else {
         return true;
     };
+    let (mark, epoch) = (connection_mark(hash), cookie::epoch(now_ns()));
     // SAFETY: a word of the map value.
+    let word = unsafe {
+        near.cast::<u64>()
+            .add(connection_word::<NEAR_WORDS>(hash))
+            .read_volatile()
+    };
+    if !is_connection_marked(word, mark, epoch) {
+        return false;
+    }
+    // SAFETY: as above.
     let word = unsafe {
         words
             .cast::<u64>()
-            .add(connection_word(hash))
+            .add(connection_word::<CONNECTION_WORDS>(hash))
             .read_volatile()
     };
-    is_connection_marked(word, connection_mark(hash), cookie::epoch(now_ns()))
+    is_connection_marked(word, mark, epoch)
 }
 
 /// This flow was found established.

@@ -6,9 +6,9 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
     HalfOpen, JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS,
-    MAX_PREFIXES, MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, OWN_MAC_CELLS, PrefixEntry, REASONS,
-    SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings, Source,
-    SourceKey, SourceSample,
+    MAX_PREFIXES, MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, NEAR_WORDS, OWN_MAC_CELLS, PrefixEntry,
+    REASONS, SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings,
+    Source, SourceKey, SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -113,6 +113,10 @@ pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(REASONS.len() as u32
 /// One value: marks of flows that the stack may know.
 #[map]
 pub static CONNECTION_FILTER: Array<[u64; CONNECTION_WORDS]> = Array::pinned(1, 0);
+
+/// One value: the same marks, closer together.
+#[map]
+pub static NEAR_CONNECTION_FILTER: Array<[u64; NEAR_WORDS]> = Array::pinned(1, 0);
 
 /// One value: flows that were found established while their service
 /// validates.

@@ -15,22 +15,30 @@
 //! kernel remembers a connection for `TCP_TIMEWAIT_LEN` (60 s) after its last
 //! packet. A word not marked for 256 epochs says "maybe" for one more, which
 //! costs a look-up.
+//!
+//! Before it stands a second one of the same kind, small enough for a core's
+//! first cache ([`NEAR_WORDS`]), with all the same marks: while connections are
+//! few it says "none" for nearly all forged SYNs, and a look at the large one,
+//! some 30 ns of waiting for memory, is saved.
 
 /// Words of the connection filter (256 KiB).
 pub const CONNECTION_WORDS: usize = 1 << 15;
+/// Words of the small filter before it (16 KiB).
+pub const NEAR_WORDS: usize = 1 << 11;
 
 const CELLS: u32 = 28;
 const EPOCH_SHIFT: u32 = 2 * CELLS;
 const MARKS: u64 = (1 << CELLS) - 1;
 
-/// The word of a flow whose hash this is.
+/// The word of a flow whose hash this is, in a filter of `WORDS` words: a power of 2.
 #[inline(always)]
 #[must_use]
-pub const fn connection_word(hash: u32) -> usize {
-    hash as usize & (CONNECTION_WORDS - 1)
+pub const fn connection_word<const WORDS: usize>(hash: u32) -> usize {
+    hash as usize & (WORDS - 1)
 }
 
-/// The flow's mark in its word.
+/// The flow's mark in its word, in filters of any size: by bits of the hash that
+/// choose no word.
 #[inline(always)]
 #[must_use]
 pub const fn connection_mark(hash: u32) -> u64 {
@@ -128,7 +136,7 @@ mod tests {
             let mark = connection_mark(hash);
             assert_eq!(mark.count_ones(), 1);
             counts[mark.trailing_zeros() as usize] += 1;
-            cells.insert((connection_word(hash), mark));
+            cells.insert((connection_word::<CONNECTION_WORDS>(hash), mark));
         }
         assert_eq!(cells.len(), CELLS as usize);
         let average = (1 << 17) / CELLS;

@@ -66,6 +66,20 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
                 ..Options::default()
             };
         }
+    } else if tcp.length == TCP_HEADER + 8 {
+        // MSS, NOP, window scale: what simple senders and floods send.
+        if let Some(options) = frame.chunk::<8>(start)
+            && options.u16::<0>() == 0x0204
+            && options.u16::<4>() == 0x0103
+            && options.u8::<6>() == 3
+        {
+            return Options {
+                found: found::SCALE,
+                mss: options.u16::<2>(),
+                scale: options.u8::<7>(),
+                ..Options::default()
+            };
+        }
     } else if tcp.length == TCP_HEADER + 20
         && let Some(options) = frame.chunk::<20>(start)
         && options.u16::<0>() == 0x0204

@@ -75,6 +75,7 @@ impl Maps {
         let others = [
             "CLOCK",
             "CONNECTION_FILTER",
+            "NEAR_CONNECTION_FILTER",
             "COOKIE_SENT",
             "ESTABLISHED_FILTER",
             "EVENT_BUDGET",
