@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{defence::Defence, stats::Spread};
+use super::{budget::Goal, defence::Defence, stats::Spread};
 use crate::lab::{Flood, HonestClients, Lab, Nginx};
 
 /// Honest connections a second.
@@ -12,7 +12,10 @@ const HONEST_RATE: u32 = 100;
 /// How long an honest client waits.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the flood runs before honest clients come.
-const BEFORE: Duration = Duration::from_secs(1);
+const BEFORE: Duration = Duration::from_millis(500);
+/// These are compared at [`Goal::RATE`], and get twice as many rounds there: times of the slowest
+/// vary a lot.
+const COMPARED: [Defence; 2] = [Defence::SynGuard, Defence::Bounce];
 
 /// What honest clients got of a defence at a rate.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -52,6 +55,13 @@ impl Point {
     #[must_use]
     pub fn spread(&self, of: fn(&Round) -> f64) -> Option<Spread> {
         Spread::of(self.rounds.iter().map(of).collect())
+    }
+
+    /// Whether in the middle round at least half of the honest connections got in.
+    #[must_use]
+    pub fn is_of_use(&self) -> bool {
+        self.spread(|round| round.honest)
+            .is_some_and(|honest| honest.median >= 50.0)
     }
 
     /// The same of the rounds in which an honest connection got in: the others have no times.
@@ -119,6 +129,17 @@ pub fn measure(
             // What is compared runs within a minute.
             for curve in &mut curves {
                 let point = &mut curve.points[index];
+                point
+                    .rounds
+                    .push(round(curve.defence, point.rate, seconds)?);
+            }
+        }
+    }
+    for _ in 0..rounds {
+        for curve in &mut curves {
+            let compared = COMPARED.contains(&curve.defence);
+            let points = curve.points.iter_mut();
+            for point in points.filter(|point| compared && point.rate == Goal::RATE) {
                 point
                     .rounds
                     .push(round(curve.defence, point.rate, seconds)?);
