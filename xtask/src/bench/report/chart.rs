@@ -3,7 +3,8 @@
 use anyhow::{Result, anyhow};
 use plotters::element::{Circle, PathElement};
 use plotters::prelude::{
-    ChartBuilder, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor, SVGBackend, WHITE,
+    ChartBuilder, Color as _, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor,
+    SVGBackend, SeriesLabelPosition, WHITE,
 };
 
 const SIZE: (u32, u32) = (900, 480);
@@ -18,6 +19,8 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
 ];
 
+const GRID: RGBColor = RGBColor(225, 225, 225);
+
 /// A line of a chart.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -25,6 +28,15 @@ pub struct Line {
     pub name: String,
     /// Its points; x above 0.
     pub points: Vec<(f64, f64)>,
+}
+
+/// Where a chart has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legend {
+    /// In the middle of the right side.
+    Right,
+    /// In the upper left corner.
+    UpperLeft,
 }
 
 /// What stands beside the lines.
@@ -36,6 +48,8 @@ pub struct Labels<'a> {
     pub x: &'a str,
     /// At the y axis, which begins at 0.
     pub y: &'a str,
+    /// Where the names of the lines stand.
+    pub legend: Legend,
 }
 
 /// Draws the lines; an SVG file's text.
@@ -69,20 +83,32 @@ pub fn draw(labels: Labels<'_>, lines: &[Line]) -> Result<String> {
             .y_desc(labels.y)
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
+            .max_light_lines(0)
+            .bold_line_style(GRID)
             .draw()?;
-        for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
+        let coloured = lines.iter().zip(COLOURS.into_iter().cycle());
+        for (line, colour) in coloured.filter(|(line, _)| !line.points.is_empty()) {
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour))?
+                .draw_series(LineSeries::new(
+                    line.points.iter().copied(),
+                    colour.stroke_width(2),
+                ))?
                 .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+                });
             let dots = line
                 .points
                 .iter()
-                .map(|point| Circle::new(*point, 3, colour));
+                .map(|point| Circle::new(*point, 3, colour.filled()));
             chart.draw_series(dots)?;
         }
         chart
             .configure_series_labels()
+            .position(match labels.legend {
+                Legend::Right => SeriesLabelPosition::MiddleRight,
+                Legend::UpperLeft => SeriesLabelPosition::UpperLeft,
+            })
             .background_style(WHITE)
             .border_style(RGBColor(160, 160, 160))
             .draw()?;
@@ -129,6 +155,7 @@ mod tests {
             title: "Honest connections",
             x: "SYN/s",
             y: "%",
+            legend: Legend::Right,
         };
         let svg = draw(labels, &lines).unwrap();
         assert!(svg.starts_with("<svg"), "{svg}");
@@ -136,5 +163,11 @@ mod tests {
             assert!(svg.contains(part), "{part}\n{svg}");
         }
         draw(labels, &[]).unwrap_err();
+        let empty = Line {
+            name: "nothing".to_owned(),
+            points: Vec::new(),
+        };
+        let svg = draw(labels, &[lines[0].clone(), empty]).unwrap();
+        assert!(!svg.contains("nothing"), "{svg}");
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Report,
-    chart::{self, Labels, Line},
+    chart::{self, Labels, Legend, Line},
     tables::tables,
 };
 use crate::bench::{
@@ -115,7 +115,15 @@ fn curves(report: &Report) -> Result<Vec<Drawn>> {
     if let Some(curves) = &report.rates {
         const TABLE: &str = "Honest connections under a flood";
         const X: &str = "forged SYNs a second";
-        let labels = |title, y| Labels { title, x: X, y };
+        let labels = |title, y| Labels {
+            title,
+            x: X,
+            y,
+            legend: match y {
+                "%" => Legend::Right,
+                _ => Legend::UpperLeft,
+            },
+        };
         add(
             TABLE,
             "honest",
@@ -142,7 +150,7 @@ fn curves(report: &Report) -> Result<Vec<Drawn>> {
         )?;
     }
     if let Some(growth) = &report.growth {
-        let y = "ns above the floor";
+        let (y, legend) = ("ns above the floor", Legend::Right);
         for (table, file, title, x, steps) in [
             (
                 "Services",
@@ -166,7 +174,17 @@ fn curves(report: &Report) -> Result<Vec<Drawn>> {
                 &growth.prefixes,
             ),
         ] {
-            add(table, file, Labels { title, x, y }, &by_count(steps))?;
+            add(
+                table,
+                file,
+                Labels {
+                    title,
+                    x,
+                    y,
+                    legend,
+                },
+                &by_count(steps),
+            )?;
         }
     }
     Ok(drawn)
