@@ -139,7 +139,10 @@ fn curves(report: &Report) -> Result<Vec<Drawn>> {
         add(
             TABLE,
             "p99",
-            labels("99th percentile of it, where half get in", "ms"),
+            labels(
+                "99th percentile of the time from SYN to page, where half get in",
+                "ms",
+            ),
             &by_rate(curves, |point| times(point, |round| round.p99)),
         )?;
         add(
