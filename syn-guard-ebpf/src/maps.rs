@@ -34,6 +34,10 @@ pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map]
 pub static ANY_PROTECTING: Array<u32> = Array::pinned(1, 0);
 
+/// One value: how many services validate cookies.
+#[map]
+pub static VALIDATING: Array<u64> = Array::pinned(1, 0);
+
 /// By slot, written by the data path.
 #[map]
 pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(MAX_SERVICES, 0);

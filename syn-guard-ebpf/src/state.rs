@@ -1,6 +1,6 @@
 //! The state of services, shared by all CPUs.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 use core::ptr::{addr_of, addr_of_mut};
 
 use syn_guard_common::abi::{Event, EventKind, ServiceConfig, ServiceState, State};
@@ -8,7 +8,9 @@ use syn_guard_common::address::Address;
 
 use crate::count;
 use crate::level::Level;
-use crate::maps::{ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE};
+use crate::maps::{
+    ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE, VALIDATING,
+};
 
 /// A service's slot with its state.
 #[derive(Clone, Copy)]
@@ -49,6 +51,16 @@ pub unsafe fn set(word: *mut u64, bits: u64) {
     unsafe { atomic_or::<u64, u64, { AtomicOrdering::Relaxed }>(word, bits) };
 }
 
+/// Replaces a word; what it was.
+///
+/// # Safety
+/// `word` must point into a map value.
+#[inline(always)]
+pub unsafe fn swap(word: *mut u32, value: u32) -> u32 {
+    // SAFETY: by the caller's word.
+    unsafe { atomic_xchg::<u32, { AtomicOrdering::AcqRel }>(word, value) }
+}
+
 /// Replaces a word if it is still `before`; what it was.
 ///
 /// # Safety
@@ -64,6 +76,16 @@ pub unsafe fn exchange(word: *mut u64, before: u64, after: u64) -> u64 {
 #[inline(always)]
 pub fn any_protecting() -> bool {
     ANY_PROTECTING.get(0).is_some_and(|any| *any != 0)
+}
+
+/// Whether any service validates cookies.
+#[inline(always)]
+pub fn any_validating() -> bool {
+    let Some(count) = VALIDATING.get_ptr(0) else {
+        return true;
+    };
+    // SAFETY: a map value; a word is read whole.
+    unsafe { count.read_volatile() != 0 }
 }
 
 impl Service {
@@ -116,7 +138,7 @@ impl Service {
         // before the first cookie leaves.
         unsafe {
             if state == State::Protecting {
-                addr_of_mut!((*self.state).validating).write_volatile(1);
+                self.validate(true);
             } else {
                 addr_of_mut!((*self.state).switching).write_volatile(0);
                 addr_of_mut!((*self.state).unanswered).write_volatile(0);
@@ -132,12 +154,28 @@ impl Service {
         if self.state() == State::Protecting {
             return;
         }
-        // SAFETY: as above. A switch between the look and the write is seen by
-        // the second look.
+        self.validate(false);
+        // A switch between the look and the write is seen by the second look.
+        if self.state() == State::Protecting {
+            self.validate(true);
+        }
+    }
+
+    /// Starts or stops validating. The count of services that do is never behind.
+    #[inline(always)]
+    fn validate(&self, validates: bool) {
+        let Some(count) = VALIDATING.get_ptr_mut(0) else {
+            return;
+        };
+        // SAFETY: map values.
         unsafe {
-            addr_of_mut!((*self.state).validating).write_volatile(0);
-            if self.state() == State::Protecting {
-                addr_of_mut!((*self.state).validating).write_volatile(1);
+            if validates {
+                add(count, 1);
+            }
+            let word = addr_of_mut!((*self.state).validating);
+            let did = swap(word, u32::from(validates)) != 0;
+            if did {
+                add(count, u64::MAX);
             }
         }
     }

@@ -88,6 +88,7 @@ impl Maps {
             "SOURCE_SKETCH",
             "STRAYS",
             "TRACK_BUDGETS",
+            "VALIDATING",
         ];
         Ok(Self {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),
