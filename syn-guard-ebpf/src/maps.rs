@@ -1,12 +1,13 @@
 //! All maps. Their layout is `syn_guard_common::abi`; each is pinned under
-//! its name, so that a restarted controller finds it.
+//! its name, so that a restarted controller finds it. Those by slot may have more
+//! slots than stand here: the loader counts the services.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
-    HalfOpen, JUST_COMPLETED_CELLS, Listener, ListenerKey, MAX_HALF_OPEN, MAX_LISTENERS,
-    MAX_PREFIXES, MAX_ROUTES, MAX_SERVICES, MAX_SOURCES, NEAR_WORDS, OWN_MAC_CELLS, PrefixEntry,
+    HalfOpen, JUST_COMPLETED_CELLS, LEAST_SLOTS, Listener, ListenerKey, MAX_HALF_OPEN,
+    MAX_LISTENERS, MAX_PREFIXES, MAX_ROUTES, MAX_SOURCES, NEAR_WORDS, OWN_MAC_CELLS, PrefixEntry,
     REASONS, SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings,
     Source, SourceKey, SourceSample,
 };
@@ -23,7 +24,7 @@ pub static SERVICE_BY_PORT: Array<u32> = Array::pinned(65_536, 0);
 
 /// By slot, written by the controller.
 #[map]
-pub static SERVICE_CONFIG: Array<ServiceConfig> = Array::pinned(MAX_SERVICES, 0);
+pub static SERVICE_CONFIG: Array<ServiceConfig> = Array::pinned(LEAST_SLOTS, 0);
 
 /// One value, written by the controller.
 #[map]
@@ -40,11 +41,11 @@ pub static VALIDATING: Array<u64> = Array::pinned(1, 0);
 
 /// By slot, written by the data path.
 #[map]
-pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(MAX_SERVICES, 0);
+pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(LEAST_SLOTS, 0);
 
 /// By slot.
 #[map]
-pub static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> = PerCpuArray::pinned(MAX_SERVICES, 0);
+pub static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> = PerCpuArray::pinned(LEAST_SLOTS, 0);
 
 /// Own addresses and ports somebody listens on, for each route class.
 #[map]
@@ -99,7 +100,7 @@ pub static LAST_MARKED_SOURCE: Array<u32> = Array::pinned(1, 0);
 
 /// By slot, cleared by the controller.
 #[map]
-pub static SAMPLES: PerCpuArray<SourceSample> = PerCpuArray::pinned(MAX_SERVICES, 0);
+pub static SAMPLES: PerCpuArray<SourceSample> = PerCpuArray::pinned(LEAST_SLOTS, 0);
 
 /// One value: a second, the events about sources sent in it, and how many were
 /// not sent since the last one.
@@ -168,7 +169,7 @@ pub static HANDED_OVER: Array<[u64; HANDED_CELLS]> = Array::pinned(1, 0);
 
 /// By slot: a second (`CLOCK_MONOTONIC`), and how many stray ACKs passed in it.
 #[map]
-pub static STRAYS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(MAX_SERVICES, 0);
+pub static STRAYS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(LEAST_SLOTS, 0);
 
 /// Changes of state.
 #[map]

@@ -48,10 +48,13 @@ pub use settings::Settings;
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};
 
-/// Services guarded at most. Each costs 256 bytes a CPU and a few more.
-pub const MAX_SERVICES: u32 = 256;
+/// Services guarded at most. The maps have as many slots as the loader gives them
+/// room for: each costs 792 bytes a CPU, and a hundred more.
+pub const MAX_SERVICES: u32 = 16_384;
+/// Slots that there are at least.
+pub const LEAST_SLOTS: u32 = 1024;
 /// Pairs of an own address and a guarded port at most.
-pub const MAX_LISTENERS: u32 = 16_384;
+pub const MAX_LISTENERS: u32 = 65_536;
 /// Prefixes of clients with a route class of their own at most.
 pub const MAX_ROUTES: u32 = 4096;
 /// Half-open connections tracked at most; past it they are counted as

@@ -1,7 +1,7 @@
 //! What the kind of a flood is told by: a sample of each second's sources.
 
 /// Bits of a bitmap of sources.
-pub const SAMPLE_BITS: usize = 8192;
+pub const SAMPLE_BITS: usize = 2048;
 /// Words of such a bitmap.
 pub const SAMPLE_WORDS: usize = SAMPLE_BITS / 64;
 /// SYNs that a CPU samples until the controller has read the sample: half as
@@ -14,8 +14,8 @@ pub const SAMPLE_SYNS: u64 = SAMPLE_BITS as u64 / 2;
 /// | offset | size | what |
 /// | --- | --- | --- |
 /// | 0 | 8 | SYNs sampled |
-/// | 8 | 1024 | a bit for each source of these |
-/// | 1032 | 1024 | a bit for each source that completed a handshake since |
+/// | 8 | 256 | a bit for each source of these |
+/// | 264 | 256 | a bit for each source that completed a handshake since |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceSample {

@@ -12,7 +12,9 @@ use super::args::{Paths, RunArgs};
 use super::instance::Instance;
 use super::{bpffs, flags, runtime};
 use crate::config::{ConfigSource, LogFormat, Wanted};
-use crate::controller::{Controller, ControllerHandle, choose_interfaces, requests, restore};
+use crate::controller::{
+    Controller, ControllerHandle, choose_interfaces, count_services, requests, restore,
+};
 use crate::datapath::{
     DataPath, LoadOptions, LogLevel, PinDirectory, Takeover, forward_logs, one_line,
 };
@@ -66,6 +68,11 @@ async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyho
         Takeover::Replaced => {
             warn!("removed the pins of another version of syn-guard: counters start anew");
         }
+        Takeover::Outgrown => {
+            warn!(
+                "removed the pins of an earlier syn-guard, which had room for fewer services: counters start anew"
+            );
+        }
     }
     if let Some(file) = config.file() {
         info!("configuration: {}", file.display());
@@ -104,6 +111,7 @@ fn load(
             log: wanted.ebpf_log,
             engine: wanted.engine,
             xdp_mode: wanted.xdp_mode,
+            services: count_services(&wanted.options)?,
         },
     )?;
     if wanted.ebpf_log != LogLevel::Off {

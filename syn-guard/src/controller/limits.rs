@@ -42,7 +42,7 @@ impl Limits {
         let other_sources = masks(&before) != masks(&settings);
         datapath.maps.set_settings(settings)?;
         if other_sources {
-            datapath.maps.clear_sources();
+            datapath.maps.clear_sources()?;
         } else if settings.source_half_open != before.source_half_open {
             mark_sources(settings.source_half_open, datapath)?;
         }
@@ -53,13 +53,14 @@ impl Limits {
 
 /// Has the data path look at the sources that are over another limit now.
 fn mark_sources(most_half_open: u64, datapath: &DataPath) -> Result<(), ControllerError> {
-    let over = datapath
-        .maps
-        .sources()
-        .into_iter()
-        .filter(|source| most_half_open != 0 && source.counts.half_open >= most_half_open);
-    for source in over {
-        datapath.control.mark_source(source.key)?;
+    let mut over = Vec::new();
+    datapath.maps.each_source(|key, counts| {
+        if most_half_open != 0 && counts.half_open >= most_half_open {
+            over.push(*key);
+        }
+    })?;
+    for key in over {
+        datapath.control.mark_source(key)?;
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub use interfaces::choose_interfaces;
 pub use options::{
     Detection, Harden, LimitOptions, ListOptions, Options, ServiceOptions, mode_name,
 };
-pub use services::ModeError;
+pub use services::{ModeError, count_services};
 
 use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
@@ -219,13 +219,16 @@ impl Controller {
     fn take_events(&mut self, events: Result<Vec<Event>, DataPathError>) {
         match events {
             Ok(events) => {
+                let mut began = false;
                 for event in events {
                     let port = self.services.port_of(event.slot);
                     let limits = &self.options.limits;
                     if !self.dropped.take(&event, port, limits, &mut self.event_log) {
-                        self.services
-                            .protecting(&event, &self.datapath, &mut self.event_log);
+                        began |= self.services.protecting(&event, &mut self.event_log);
                     }
+                }
+                if began {
+                    self.services.mark_again(&self.datapath);
                 }
                 self.keep_hardened();
                 self.keep_kernel_engine_or_say();

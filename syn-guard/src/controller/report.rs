@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use syn_guard_common::abi::{HANDSHAKE_BOUNDS_MS, ServiceCounters};
+use syn_guard_common::abi::{
+    HANDSHAKE_BOUNDS_MS, ServiceCounters, ServiceState, Source, SourceKey,
+};
 use syn_guard_common::policy::{Assessment, Limits, Service, Signals, Threshold};
 use tracing::warn;
 
@@ -24,7 +26,6 @@ use crate::undo::Change;
 impl Controller {
     /// Everything of this moment.
     pub(super) fn report(&self) -> Report {
-        let kernel_half_open = kernel_half_open();
         let features = &self.datapath.features;
         let engine = features.engine.name();
         // The best one needs no reason.
@@ -48,11 +49,7 @@ impl Controller {
                 })
                 .collect(),
             prefixes: self.prefixes.counts(&self.datapath.maps.prefixes),
-            services: self
-                .services
-                .guarded()
-                .map(|guarded| self.service(guarded, &kernel_half_open))
-                .collect(),
+            services: self.service_reports(),
             verdicts: self.verdicts(),
             events: EventKind::ALL
                 .map(|kind| EventCount {
@@ -77,17 +74,43 @@ impl Controller {
         }
     }
 
+    fn service_reports(&self) -> Vec<ServiceReport> {
+        let kernel_half_open = kernel_half_open();
+        let (maps, slots) = (&self.datapath.maps, self.services.slots_in_use());
+        let states = maps.states(slots).unwrap_or_else(|error| {
+            warn!("{error}");
+            Vec::new()
+        });
+        let mut counters = vec![ServiceCounters::default(); slots as usize];
+        let each = |slot: u32, counts: &ServiceCounters| {
+            if let Some(all) = counters.get_mut(slot as usize) {
+                *all = *counts;
+            }
+        };
+        if let Err(error) = maps.each_counters(slots, each) {
+            warn!("{error}");
+        }
+        self.services
+            .guarded()
+            .map(|guarded| {
+                let slot = guarded.slot as usize;
+                self.service(
+                    guarded,
+                    &states.get(slot).copied().unwrap_or_default(),
+                    &counters.get(slot).copied().unwrap_or_default(),
+                    kernel_half_open.get(&guarded.port).map_or(0, |it| it.all),
+                )
+            })
+            .collect()
+    }
+
     fn service(
         &self,
         guarded: &Guarded,
-        kernel_half_open: &HashMap<u16, HalfOpenCount>,
+        state: &ServiceState,
+        counters: &ServiceCounters,
+        half_open_kernel: u64,
     ) -> ServiceReport {
-        let maps = &self.datapath.maps;
-        let counters = maps.counters(guarded.slot).unwrap_or_else(|error| {
-            warn!("{error}");
-            ServiceCounters::default()
-        });
-        let half_open = maps.state(guarded.slot).map_or(0, |state| state.half_open);
         let backlog = self.services.backlog(guarded.port);
         let limits = &guarded.rules.limits;
         let policy = &guarded.policy;
@@ -105,10 +128,8 @@ impl Controller {
             listeners: backlog
                 .map(|backlog| backlog.addresses.iter().cloned().collect())
                 .unwrap_or_default(),
-            half_open,
-            half_open_kernel: kernel_half_open
-                .get(&guarded.port)
-                .map_or(0, |count| count.all),
+            half_open: state.half_open,
+            half_open_kernel,
             limit: limits.half_open.on,
             calm_limit: limits.half_open.off,
             pressure: policy.signals().pressure,
@@ -116,8 +137,8 @@ impl Controller {
             flood: flood(policy),
             backlog: guarded.origins.backlog,
             accept_queue: backlog.map_or(0, |backlog| backlog.accept_queue),
-            counters: counts(&counters),
-            handshakes: handshakes(&counters),
+            counters: counts(counters),
+            handshakes: handshakes(counters),
         }
     }
 
@@ -140,22 +161,26 @@ impl Controller {
 
     /// All sources of this moment.
     pub(super) fn sources(&self) -> Vec<SourceReport> {
-        self.datapath
-            .maps
-            .sources()
-            .into_iter()
-            .filter_map(|count| {
-                Some(SourceReport {
-                    source: source_text(count.key.source, &self.options.limits),
-                    port: self.services.port_of(count.key.slot)?,
-                    half_open: count.counts.half_open,
-                    syns: count.counts.syns,
-                    completed: count.counts.completed,
-                    reset: count.counts.reset,
-                    expired: count.counts.expired,
-                })
-            })
-            .collect()
+        let mut sources = Vec::new();
+        let each = |key: &SourceKey, counts: &Source| {
+            // Of a service that is no more.
+            let Some(port) = self.services.port_of(key.slot) else {
+                return;
+            };
+            sources.push(SourceReport {
+                source: source_text(key.source, &self.options.limits),
+                port,
+                half_open: counts.half_open,
+                syns: counts.syns,
+                completed: counts.completed,
+                reset: counts.reset,
+                expired: counts.expired,
+            });
+        };
+        if let Err(error) = self.datapath.maps.each_source(each) {
+            warn!("{error}");
+        }
+        sources
     }
 }
 

@@ -10,6 +10,7 @@ use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
 use super::pins::{PinDirectory, Takeover};
+use super::slots::BY_SLOT;
 use super::xdp_mode::XdpModeChoice;
 use super::{Control, DataPathError, kfunc};
 
@@ -22,6 +23,8 @@ pub struct LoadOptions {
     pub engine: EngineChoice,
     /// Where the XDP program is to run.
     pub xdp_mode: XdpModeChoice,
+    /// Services that there are now.
+    pub services: usize,
 }
 
 /// The loaded programs and their maps.
@@ -59,8 +62,8 @@ impl DataPath {
         if let Engine::Reqsk { function } = features.engine {
             kfunc::link(&mut object, function)?;
         }
-        let takeover = pins.prepare(OBJECT)?;
-        let loaded = Self::load_object(&object, &pins, &features, accept_queue, options);
+        let (takeover, slots) = pins.prepare(OBJECT, options.services)?;
+        let loaded = Self::load_object(&object, &pins, &features, accept_queue, slots, options);
         match loaded {
             Ok((ebpf, maps, control)) => Ok(Self {
                 ebpf,
@@ -86,12 +89,17 @@ impl DataPath {
         pins: &PinDirectory,
         features: &Features,
         accept_queue: AcceptQueue,
+        slots: u32,
         options: &LoadOptions,
     ) -> Result<(Ebpf, Maps, Control), DataPathError> {
         let level = options.log.as_u8();
         let engine = features.engine.kind() as u32;
         let seed = random_u64();
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for name in BY_SLOT {
+            loader.map_max_entries(name, slots);
+        }
+        let mut ebpf = loader
             // Nothing is to be relocated.
             .btf(None)
             .default_map_pin_directory(pins.path())

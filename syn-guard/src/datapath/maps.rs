@@ -2,9 +2,13 @@
 
 mod limits;
 
+use std::collections::BTreeSet;
+
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{
+    Array, HashMap, IterableMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf,
+};
 use syn_guard_common::abi::{
     ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, NO_MAC, OWN_MAC_CELLS, REASONS,
     Reason, RouteKey, ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey,
@@ -15,17 +19,8 @@ use syn_guard_common::flow::Flow;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::DataPathError;
 use super::prefixes::PrefixMaps;
-
-/// A source's counts for a service.
-#[derive(Clone, Copy, Debug)]
-pub struct SourceCount {
-    /// Which source, which service.
-    pub key: SourceKey,
-    /// What it did.
-    pub counts: Source,
-}
+use super::{DataPathError, batch};
 
 /// The maps of the data path.
 pub struct Maps {
@@ -46,6 +41,8 @@ pub struct Maps {
     events: Option<RingBuf<MapData>>,
     /// Listed prefixes.
     pub prefixes: PrefixMaps,
+    /// Possible CPUs: values of a per-CPU map.
+    cpus: usize,
     /// Not read, but the programs are loaded with them.
     _others: Vec<aya::maps::Map>,
 }
@@ -107,6 +104,8 @@ impl Maps {
             verdicts: take!(ebpf, "VERDICTS"),
             events: Some(take!(ebpf, "EVENTS")),
             prefixes: PrefixMaps::take(ebpf)?,
+            cpus: aya::util::nr_cpus()
+                .map_err(|(path, error)| broken("VERDICTS", &format!("{path}: {error}")))?,
             _others: others
                 .iter()
                 .filter_map(|name| ebpf.take_map(name))
@@ -141,15 +140,23 @@ impl Maps {
     /// When the kernel refuses.
     pub fn ports(&self) -> Result<Vec<(u16, u32)>, DataPathError> {
         let mut ports = Vec::new();
-        for slot in 0..self.config.len() {
-            let port = self.config(slot)?.port;
+        let each = |slot, config: &[ServiceConfig]| {
+            let port = config.first().map_or(0, |config| config.port);
             if let Ok(port) = u16::try_from(port)
                 && port != 0
             {
                 ports.push((port, slot));
             }
-        }
+        };
+        batch::each_index(self.config.map().fd(), self.slots(), 1, each)
+            .map_err(|error| broken("SERVICE_CONFIG", &error))?;
         Ok(ports)
+    }
+
+    /// Services that there is room for.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.config.len()
     }
 
     /// What the data path was told of a service.
@@ -182,6 +189,19 @@ impl Maps {
             .map_err(|error| broken("SERVICE_STATE", &error))
     }
 
+    /// The states of the services in the first `slots` slots.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn states(&self, slots: u32) -> Result<Vec<ServiceState>, DataPathError> {
+        let mut states = Vec::with_capacity(slots as usize);
+        batch::each_index(self.state.map().fd(), slots, 1, |_, state| {
+            states.extend(state);
+        })
+        .map_err(|error| broken("SERVICE_STATE", &error))?;
+        Ok(states)
+    }
+
     /// Tells the data path whether any service protects. It notices itself when
     /// one begins to.
     ///
@@ -207,28 +227,54 @@ impl Maps {
         Ok(sum)
     }
 
-    /// Makes a free slot as good as new. Its port must not point to it.
+    /// Calls `each` with the counts of the services in the first `slots` slots,
+    /// summed over the CPUs.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataPathError> {
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(path, error)| broken("SERVICE_COUNTERS", &format!("{path}: {error}")))?;
-        let zeros = aya::maps::PerCpuValues::try_from(vec![ServiceCounters::default(); cpus])
-            .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
-        self.counters
-            .set(slot, zeros, 0)
-            .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
-        self.state
-            .set(slot, ServiceState::default(), 0)
-            .map_err(|error| broken("SERVICE_STATE", &error))?;
-        self.set_config(slot, ServiceConfig::default())?;
-        let sources: Vec<_> = self
-            .sources
-            .keys()
-            .flatten()
-            .filter(|key| key.slot == slot)
-            .collect();
+    pub fn each_counters(
+        &self,
+        slots: u32,
+        mut each: impl FnMut(u32, &ServiceCounters),
+    ) -> Result<(), DataPathError> {
+        batch::each_index(
+            self.counters.map().fd(),
+            slots,
+            self.cpus,
+            |slot, values| {
+                let mut sum = ServiceCounters::default();
+                values.iter().for_each(|value| sum.add(value));
+                each(slot, &sum);
+            },
+        )
+        .map_err(|error| broken("SERVICE_COUNTERS", &error))
+    }
+
+    /// Makes free slots as good as new. Their ports must not point to them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clear_slots(&mut self, slots: &BTreeSet<u32>) -> Result<(), DataPathError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        for slot in slots {
+            let zeros = PerCpuValues::try_from(vec![ServiceCounters::default(); self.cpus])
+                .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+            self.counters
+                .set(*slot, zeros, 0)
+                .map_err(|error| broken("SERVICE_COUNTERS", &error))?;
+            self.state
+                .set(*slot, ServiceState::default(), 0)
+                .map_err(|error| broken("SERVICE_STATE", &error))?;
+            self.set_config(*slot, ServiceConfig::default())?;
+        }
+        let mut sources = Vec::new();
+        self.each_source(|key, _| {
+            if slots.contains(&key.slot) {
+                sources.push(*key);
+            }
+        })?;
         for key in sources {
             // Gone already is as good.
             let _ = self.sources.remove(&key);
@@ -325,26 +371,22 @@ impl Maps {
         Ok(())
     }
 
-    /// The half-open connections. One that ends meanwhile may be missing, or
-    /// make the walk start anew.
-    pub fn half_open(&self) -> impl Iterator<Item = (Flow, HalfOpen)> + '_ {
-        // The kernel starts a walk anew when its key is gone: bounded, so that
-        // it ends.
-        self.half_open
-            .iter()
-            .flatten()
-            .take(2 * syn_guard_common::abi::MAX_HALF_OPEN as usize)
+    /// Calls `each` with the half-open connections. One that begins or ends
+    /// meanwhile may be missing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn each_half_open(&self, each: impl FnMut(&Flow, &HalfOpen)) -> Result<(), DataPathError> {
+        batch::each_entry(self.half_open.map().fd(), each)
+            .map_err(|error| broken("HALF_OPEN", &error))
     }
 
-    /// The sources and their counts.
-    #[must_use]
-    pub fn sources(&self) -> Vec<SourceCount> {
-        self.sources
-            .iter()
-            .flatten()
-            .take(syn_guard_common::abi::MAX_SOURCES as usize)
-            .map(|(key, counts)| SourceCount { key, counts })
-            .collect()
+    /// Calls `each` with the sources and their counts.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn each_source(&self, each: impl FnMut(&SourceKey, &Source)) -> Result<(), DataPathError> {
+        batch::each_entry(self.sources.map().fd(), each).map_err(|error| broken("SOURCES", &error))
     }
 
     /// The cookies' keys.
@@ -372,16 +414,19 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn verdicts(&self) -> Result<Vec<(Reason, u64)>, DataPathError> {
-        REASONS
-            .iter()
-            .map(|reason| {
-                let values = self
-                    .verdicts
-                    .get(&(*reason as u32), 0)
-                    .map_err(|error| broken("VERDICTS", &error))?;
-                Ok((*reason, values.iter().sum()))
-            })
-            .collect()
+        let mut verdicts = Vec::with_capacity(REASONS.len());
+        batch::each_index(
+            self.verdicts.map().fd(),
+            REASONS.len() as u32,
+            self.cpus,
+            |index, values: &[u64]| {
+                if let Some(reason) = REASONS.get(index as usize) {
+                    verdicts.push((*reason, values.iter().sum()));
+                }
+            },
+        )
+        .map_err(|error| broken("VERDICTS", &error))?;
+        Ok(verdicts)
     }
 
     /// Takes the reader of events, once.

@@ -2,6 +2,7 @@
 //! reading and writing its maps. All that touches aya stands here.
 
 mod attach;
+mod batch;
 mod btf;
 mod control;
 mod error;
@@ -13,6 +14,7 @@ mod maps;
 mod object;
 mod pins;
 mod prefixes;
+mod slots;
 mod test_run;
 mod xdp_mode;
 
@@ -23,7 +25,7 @@ pub use error::{DataPathError, one_line};
 pub use features::{Engine, EngineChoice, Features};
 pub use load::{DataPath, LoadOptions};
 pub use log::{LogLevel, forward_logs};
-pub use maps::{EventReader, Maps, SourceCount};
+pub use maps::{EventReader, Maps};
 pub use pins::{PinDirectory, Takeover, is_bpffs};
 pub use prefixes::{Changed, PrefixMaps, key as prefix_key};
 pub use xdp_mode::{AttachMode, XdpModeChoice};

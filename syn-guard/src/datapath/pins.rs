@@ -15,7 +15,10 @@ use aya::maps::MapInfo;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya_obj::generated::bpf_map_type;
 
+use syn_guard_common::abi::LEAST_SLOTS;
+
 use super::DataPathError;
+use super::slots::{self, BY_SLOT};
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPFFS: i64 = 0xcafe_4a11;
@@ -29,6 +32,8 @@ pub enum Takeover {
     Continued,
     /// Maps of another layout, which were removed.
     Replaced,
+    /// Maps with room for fewer services than there are now, which were removed.
+    Outgrown,
 }
 
 /// The directory of the pins.
@@ -55,25 +60,43 @@ impl PinDirectory {
     }
 
     /// Makes the directory, and makes sure that what is pinned there has the
-    /// layout of the maps in `object`; pins of another version are removed.
-    pub(super) fn prepare(&self, object: &[u8]) -> Result<Takeover, DataPathError> {
+    /// layout of the maps in `object` and room for so many services; other pins
+    /// are removed. Says how many slots the maps have or are to have.
+    pub(super) fn prepare(
+        &self,
+        object: &[u8],
+        services: usize,
+    ) -> Result<(Takeover, u32), DataPathError> {
         self.check()?;
+        let slots = slots::slots(services);
         if !self.0.exists() {
             fs::create_dir(&self.0).map_err(|source| self.error(source))?;
-            return Ok(Takeover::Fresh);
+            return Ok((Takeover::Fresh, slots));
         }
-        if self.maps_fit(object)? {
-            return Ok(Takeover::Continued);
+        let pinned = self.slots();
+        let fit = self.maps_fit(object, pinned)?;
+        if fit && slots::suffice(pinned, services) {
+            return Ok((Takeover::Continued, pinned));
         }
         let empty = fs::read_dir(&self.0)
             .map_err(|source| self.error(source))?
             .next()
             .is_none();
         if empty {
-            return Ok(Takeover::Fresh);
+            return Ok((Takeover::Fresh, slots));
         }
         self.remove_files(is_ours)?;
-        Ok(Takeover::Replaced)
+        let takeover = if fit && pinned >= LEAST_SLOTS {
+            Takeover::Outgrown
+        } else {
+            Takeover::Replaced
+        };
+        Ok((takeover, slots))
+    }
+
+    /// The slots of the pinned maps; 0 when there are none.
+    fn slots(&self) -> u32 {
+        MapInfo::from_pin(self.0.join("SERVICE_CONFIG")).map_or(0, |info| info.max_entries())
     }
 
     /// Makes sure that the directory is, or may be made, below the root of a
@@ -89,8 +112,9 @@ impl PinDirectory {
         }
     }
 
-    /// Whether every map of the object is pinned, with its layout.
-    fn maps_fit(&self, object: &[u8]) -> Result<bool, DataPathError> {
+    /// Whether every map of the object is pinned, with its layout and, where it has
+    /// an entry for each slot, so many slots.
+    fn maps_fit(&self, object: &[u8], slots: u32) -> Result<bool, DataPathError> {
         let object = aya_obj::Object::parse(object)
             .map_err(|error| DataPathError::Object(error.to_string()))?;
         let pinned = object
@@ -103,11 +127,16 @@ impl PinDirectory {
             };
             // A ring buffer's key and value have no size; per-CPU values are
             // reported as one CPU's.
+            let entries = if BY_SLOT.contains(&name.as_str()) {
+                slots
+            } else {
+                map.max_entries()
+            };
             let kind = info.map_type().ok().map(|kind| kind as u32);
             let same = kind == Some(map.map_type())
                 && info.key_size() == map.key_size()
                 && info.value_size() == map.value_size()
-                && (info.max_entries() == map.max_entries()
+                && (info.max_entries() == entries
                     || map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32)
                 && info.map_flags() == map.map_flags();
             if !same {

@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::Path,
 };
 
 /// A process.
@@ -15,9 +14,9 @@ pub struct Owner {
     pub program: String,
 }
 
-/// The processes that hold sockets, by inode.
+/// The processes that hold sockets, by inode, and as which descriptor.
 #[derive(Clone, Debug, Default)]
-pub struct Owners(HashMap<u64, Owner>);
+pub struct Owners(HashMap<u64, (Owner, i32)>);
 
 impl Owners {
     /// Looks through the open files of every process for these sockets.
@@ -32,13 +31,17 @@ impl Owners {
             return Self(found);
         }
         for pid in pids() {
+            let mut owner = None;
             // As the ids rise, the first holder of a socket has the lowest.
-            for inode in sockets(&Path::new("/proc").join(pid.to_string()).join("fd")) {
+            for (inode, descriptor) in sockets(&format!("/proc/{pid}/fd")) {
                 if inodes.contains(&inode) {
-                    found.entry(inode).or_insert_with(|| Owner {
+                    let owner = owner.get_or_insert_with(|| Owner {
                         pid,
                         program: program(pid),
                     });
+                    found
+                        .entry(inode)
+                        .or_insert_with(|| (owner.clone(), descriptor));
                 }
             }
         }
@@ -48,19 +51,16 @@ impl Owners {
     /// Who holds the socket.
     #[must_use]
     pub fn get(&self, inode: u64) -> Option<&Owner> {
-        self.0.get(&inode)
+        self.0.get(&inode).map(|(owner, _)| owner)
     }
-}
 
-/// The descriptor by which a process holds the socket.
-#[must_use]
-pub fn descriptor(pid: u32, inode: u64) -> Option<i32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    entries.flatten().find_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        (socket_inode(target.to_str()?)? == inode)
-            .then(|| entry.file_name().to_str()?.parse().ok())?
-    })
+    /// The process that holds the socket, and as which descriptor.
+    #[must_use]
+    pub fn descriptor(&self, inode: u64) -> Option<(u32, i32)> {
+        self.0
+            .get(&inode)
+            .map(|(owner, descriptor)| (owner.pid, *descriptor))
+    }
 }
 
 /// All process ids, rising.
@@ -91,12 +91,16 @@ pub(super) fn program(pid: u32) -> String {
         .collect()
 }
 
-/// The inodes of the sockets among the open files of a process.
-fn sockets(directory: &Path) -> impl Iterator<Item = u64> {
+/// The sockets among the open files of a process: inode and descriptor.
+fn sockets(directory: &str) -> impl Iterator<Item = (u64, i32)> {
     fs::read_dir(directory)
         .into_iter()
         .flatten()
-        .filter_map(|entry| socket_inode(fs::read_link(entry.ok()?.path()).ok()?.to_str()?))
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let inode = socket_inode(fs::read_link(entry.path()).ok()?.to_str()?)?;
+            Some((inode, entry.file_name().to_str()?.parse().ok()?))
+        })
 }
 
 /// `socket:[12345]`
@@ -134,11 +138,12 @@ mod tests {
         let owners = Owners::scan(&HashSet::from([inode]));
         assert_eq!(owners.get(inode).unwrap().pid, std::process::id());
         assert!(!owners.get(inode).unwrap().program.is_empty());
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&ours);
         assert_eq!(
-            descriptor(std::process::id(), inode),
-            Some(std::os::fd::AsRawFd::as_raw_fd(&ours))
+            owners.descriptor(inode),
+            Some((std::process::id(), descriptor))
         );
-        assert_eq!(descriptor(std::process::id(), 1), None);
+        assert_eq!(owners.descriptor(1), None);
         assert!(Owners::scan(&HashSet::new()).get(inode).is_none());
     }
 }

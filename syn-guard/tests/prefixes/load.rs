@@ -35,6 +35,7 @@ fn a_hundred_thousand_prefixes_load_in_less_than_a_second() {
         log: LogLevel::Off,
         engine: EngineChoice::Auto,
         xdp_mode: XdpModeChoice::Auto,
+        services: 1,
     };
     let mut datapath = DataPath::load(pins, &options).unwrap();
     let empty = Maps::memory();

@@ -1,6 +1,7 @@
 //! syn-guard itself, running on the lab's server.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     process::{Command, ExitStatus},
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{ProgramFd, loaded_programs};
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{Child, Lab, SERVER_INTERFACE, SharedMaps, Size, fetch};
 use crate::build::Paths;
@@ -202,14 +203,51 @@ impl Guard {
 
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident, bytes.
+    pub fn most_resident_bytes(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// A line of `/proc/PID/status`, bytes.
+    fn memory(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid()))?;
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .and_then(|rest| rest.trim().strip_suffix(" kB"))
             .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
             .map(|kilobytes| kilobytes * 1024)
-            .context("no VmRSS")
+            .with_context(|| format!("no {name}"))
+    }
+
+    /// CPU time that it took so far, all threads together.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let pid = Pid::from_raw(self.child.pid().cast_signed());
+        let time = nix::time::clock_gettime(nix::time::clock_getcpuclockid(pid)?)?;
+        Ok(time.into())
+    }
+
+    /// Kernel memory of its maps, bytes: `memlock` of its descriptors (`bpf_map_show_fdinfo`),
+    /// each map once.
+    pub fn map_bytes(&self) -> Result<u64> {
+        let mut by_id = HashMap::new();
+        for file in std::fs::read_dir(format!("/proc/{}/fdinfo", self.child.pid()))? {
+            // A file that is closed meanwhile is none of them.
+            let Ok(text) = std::fs::read_to_string(file?.path()) else {
+                continue;
+            };
+            let field = |name| {
+                let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+                value.trim().parse::<u64>().ok()
+            };
+            if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+                by_id.insert(id, bytes);
+            }
+        }
+        Ok(by_id.values().sum())
     }
 
     /// Ends it without the wait for cookies that are out: SIGTERM, and again.

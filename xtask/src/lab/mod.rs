@@ -30,6 +30,7 @@ mod guard;
 mod hand_made;
 mod http;
 mod iperf;
+mod listeners;
 mod lock;
 mod namespace;
 mod nginx;
@@ -70,6 +71,7 @@ pub use self::{
     hand_made::{Flow, HandMade},
     http::fetch,
     iperf::{Direction, Iperf, Throughput},
+    listeners::{FIRST_PORT, Listeners},
     namespace::Namespace,
     nginx::{Nginx, NginxSetup, PAGE},
     offload::Offload,

@@ -86,6 +86,11 @@ pub(super) const FILES: &[TestFile] = &[
         )]),
     ),
     file("syn-guard", "listeners", Nothing),
+    file(
+        "syn-guard",
+        "many_services",
+        Some(&[("a_thousand_services_are_guarded_within_bounds", FAST)]),
+    ),
     file("syn-guard", "metrics", All("needs no kernel")),
     file(
         "syn-guard",

@@ -16,7 +16,7 @@ use crate::kernel::socket_options::SocketOptions;
 pub(super) const FULL_NS: u64 = 1_000_000_000;
 
 /// What the entries go by beside the listeners.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Host {
     /// The own addresses.
     pub own: Vec<IpAddr>,
@@ -74,8 +74,7 @@ impl Host {
         };
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         let first = class == 0;
-        // `sk_acceptq_is_full`, Linux 6.18.
-        let full = first && listener.accept_queue > listener.backlog;
+        let full = first && listener.is_full();
         let routed = first && !self.classes(own).prefixes.is_empty();
         Entry {
             full_until_ns: if full { now_ns + FULL_NS } else { 0 },

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tracing::warn;
 
-use crate::kernel::owners::{Owners, descriptor};
+use crate::kernel::owners::Owners;
 use crate::kernel::sock_diag::Listener;
 use crate::kernel::socket_options::{Defaults, SocketOptions};
 
@@ -38,7 +38,7 @@ impl KnownOptions {
             let inode = listener.inode;
             let told = (listener.rcvbuf, listener.tos, listener.traffic_class);
             let known = self.known.entry(inode).or_insert_with(|| Known {
-                holder: holder(owners, inode),
+                holder: owners.descriptor(inode),
                 told,
                 looks: 0,
                 options: None,
@@ -54,7 +54,7 @@ impl KnownOptions {
             known.looks += 1;
             if known.holder.is_none() {
                 // Whoever it was has gone, or was not to be seen.
-                known.holder = holder(owners, inode);
+                known.holder = owners.descriptor(inode);
             }
             let read = match known.holder {
                 Some((pid, descriptor)) => SocketOptions::read(pid, descriptor, inode, defaults),
@@ -83,12 +83,6 @@ impl KnownOptions {
             .filter_map(|(inode, known)| Some((*inode, known.options?)))
             .collect()
     }
-}
-
-/// A process that has the socket open, and as which descriptor.
-fn holder(owners: &Owners, inode: u64) -> Option<(u32, i32)> {
-    let owner = owners.get(inode)?;
-    Some((owner.pid, descriptor(owner.pid, inode)?))
 }
 
 #[cfg(test)]

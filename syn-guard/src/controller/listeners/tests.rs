@@ -31,7 +31,7 @@ pub fn settings() -> TcpSettings {
     }
 }
 
-fn listener(local: &str, backlog: u32, accept_queue: u32) -> Listener {
+pub fn listener(local: &str, backlog: u32, accept_queue: u32) -> Listener {
     let local: std::net::SocketAddr = local.parse().unwrap();
     Listener {
         local,
@@ -59,7 +59,7 @@ fn path(mss: u16) -> Path {
     }
 }
 
-fn host() -> Host {
+pub fn host() -> Host {
     Host {
         own: ["198.18.0.1", "2001:db8::1"]
             .map(|address| address.parse().unwrap())

@@ -30,8 +30,9 @@ impl Services {
                 mode: guarded.mode() as u32,
                 port: u32::from(port),
             };
-            if datapath.maps.config(guarded.slot)? != config {
+            if self.told_configs.get(&port) != Some(&config) {
                 datapath.maps.set_config(guarded.slot, config)?;
+                self.told_configs.insert(port, config);
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! What the data path knows of listeners and of the routes to their clients.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use syn_guard_common::abi::{
-    Listener as Entry, ListenerKey, MAX_LISTENERS, RouteKey, listener_flags,
+    Listener as Entry, ListenerKey, MAX_LISTENERS, RouteKey, State, listener_flags,
 };
 use tracing::{info, warn};
 
@@ -13,13 +13,19 @@ use crate::controller::clock::now_ns;
 use crate::controller::listeners::{backlogs, entries, must_tell};
 use crate::datapath::DataPath;
 use crate::kernel::owners::Owners;
-use crate::kernel::sock_diag::{Listener, listeners};
+use crate::kernel::sock_diag::{Listener, accept_queues, listeners};
 use crate::kernel::socket_options::Defaults;
+
+/// So many ports are asked for one by one: each time the kernel walks all listeners,
+/// but tells of few.
+const ASKED_ONE_BY_ONE: usize = 3;
 
 impl Services {
     /// Reads the listeners that are guarded, and their backlogs.
     pub(super) fn read_listeners(&mut self) -> Result<Vec<Listener>, ControllerError> {
         let mut listeners = listeners()?;
+        let sockets = listeners.iter();
+        self.sockets = sockets.map(|it| (it.inode, it.local.port())).collect();
         let mut owners = Owners::default();
         let ports = self.proxies.leave_out(&mut listeners, |new| {
             owners = Owners::scan(new);
@@ -40,25 +46,60 @@ impl Services {
             },
         );
         self.host.options = self.options.by_inode();
-        self.backlogs = backlogs(&listeners);
+        if listeners != self.listeners {
+            self.backlogs = backlogs(&listeners);
+        }
         Ok(listeners)
     }
 
-    /// Follows the accept queues only.
+    /// Follows the accept queues of services that protect, and listeners only where
+    /// there are others than before.
     pub fn refresh_listeners(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        let ports = self.ports_that(|guarded| guarded.state() == State::Protecting);
+        let mut queues = HashMap::new();
+        let few = (ports.len() <= ASKED_ONE_BY_ONE).then_some(&ports);
+        match few {
+            Some(ports) => {
+                for port in ports {
+                    accept_queues(*port, &mut queues)?;
+                }
+            }
+            None => accept_queues(0, &mut queues)?,
+        }
+        if let Some(settled) = &mut self.settled
+            && let Some(full) = settled.follow(&queues, few)
+        {
+            if full.is_empty() {
+                return Ok(());
+            }
+            let listeners = settled.listeners(&full);
+            return self.write_listeners(datapath, &listeners, Some(&full));
+        }
         let listeners = self.read_listeners()?;
-        self.write_listeners(datapath, &listeners)
+        self.write_listeners(datapath, &listeners, None)?;
+        self.listeners = listeners;
+        self.settled = None;
+        Ok(())
     }
 
+    /// Tells the data path of the listeners; of those on some ports only, if so.
     pub(super) fn write_listeners(
         &mut self,
         datapath: &mut DataPath,
         listeners: &[Listener],
+        only: Option<&BTreeSet<u16>>,
     ) -> Result<(), ControllerError> {
         let mut entries = entries(listeners, &self.host, self.slots.by_port(), now_ns());
-        if entries.len() > MAX_LISTENERS as usize {
+        if only.is_none() {
+            self.without_classes = entries.len() > MAX_LISTENERS as usize;
+        }
+        if self.without_classes {
             drop_classes(&mut entries);
         }
+        let is_meant = |key: &ListenerKey| {
+            let port = u16::try_from(key.port);
+            only.is_none_or(|ports| port.is_ok_and(|port| ports.contains(&port)))
+        };
         if self.entries.is_empty() {
             // What an earlier controller left and is no more.
             for key in datapath.maps.listeners() {
@@ -68,7 +109,7 @@ impl Services {
             }
         }
         self.entries.retain(|key, _| {
-            let keep = entries.contains_key(key);
+            let keep = entries.contains_key(key) || !is_meant(key);
             if !keep {
                 datapath.maps.remove_listener(key);
             }
@@ -97,7 +138,7 @@ impl Services {
                 unlisted += 1;
             }
         }
-        if (unlisted == 0) != (self.said.unlisted == 0) {
+        if only.is_none() && (unlisted == 0) != (self.said.unlisted == 0) {
             self.said.unlisted = unlisted;
             if unlisted > 0 {
                 warn!(

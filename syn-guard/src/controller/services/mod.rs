@@ -5,16 +5,20 @@ mod configs;
 mod listeners;
 mod modes;
 mod refused;
+mod settled;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use syn_guard_common::abi::{Listener as Entry, ListenerKey, Mode, RouteKey, State, mac};
+use syn_guard_common::abi::{
+    Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State, mac,
+};
 use syn_guard_common::life::half_open_life_ns;
 use tracing::{info, warn};
 
 pub use modes::ModeError;
 use refused::Refused;
+use settled::Settled;
 use states::mark_connections;
 
 use crate::controller::clock::now_ns;
@@ -30,11 +34,15 @@ use crate::events::EventLog;
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
+use crate::kernel::sock_diag::{Listener, listeners};
 use crate::kernel::sysctl;
 
 /// How often the connections of a protecting service are told to the data
 /// path: well within the 60 s that its filter remembers them.
 const MARK_EVERY_NS: u64 = 20_000_000_000;
+
+/// New services that are named one by one; of more it is said how many.
+const NAMED: usize = 100;
 
 /// All guarded services.
 pub struct Services {
@@ -46,7 +54,20 @@ pub struct Services {
     no_engine: Option<String>,
     slots: Slots,
     guarded: BTreeMap<u16, Guarded>,
+    /// The listeners that the data path was told.
     entries: HashMap<ListenerKey, Entry>,
+    /// Some clients' routes are left out, for want of room.
+    without_classes: bool,
+    /// What the data path was told of services.
+    told_configs: BTreeMap<u16, ServiceConfig>,
+    /// Ports that lead to their slots.
+    leading: BTreeSet<u16>,
+    /// What all of that was made from.
+    settled: Option<Settled>,
+    /// The listeners as they were read last.
+    listeners: Vec<Listener>,
+    /// Ports of all listening sockets by inode, those of proxies among them.
+    sockets: HashMap<u64, u16>,
     interfaces: Vec<String>,
     host: Host,
     routes: RouteReader,
@@ -77,6 +98,18 @@ struct Said {
     miscounted: BTreeSet<u16>,
 }
 
+/// The services that there are now, by these options.
+///
+/// # Errors
+/// Where the listening sockets cannot be read.
+pub fn count_services(options: &Options) -> Result<usize, ControllerError> {
+    if options.ports.is_empty() {
+        Ok(open_ports(&listeners()?).len())
+    } else {
+        Ok(options.ports.len())
+    }
+}
+
 impl Services {
     /// Begins, or goes on with what an earlier controller left.
     pub fn new(options: &Options, datapath: &DataPath) -> Result<Self, ControllerError> {
@@ -95,6 +128,12 @@ impl Services {
             slots: Slots::default(),
             guarded: BTreeMap::new(),
             entries: HashMap::new(),
+            without_classes: false,
+            told_configs: BTreeMap::new(),
+            leading: BTreeSet::new(),
+            settled: None,
+            listeners: Vec::new(),
+            sockets: HashMap::new(),
             interfaces: options.interfaces.clone(),
             host: Host {
                 own: Vec::new(),
@@ -137,10 +176,12 @@ impl Services {
 
     /// The port of a slot.
     pub fn port_of(&self, slot: u32) -> Option<u16> {
-        self.guarded
-            .values()
-            .find(|guarded| guarded.slot == slot)
-            .map(|guarded| guarded.port)
+        self.slots.port_of(slot)
+    }
+
+    /// Slots from the first to the last one in use.
+    pub fn slots_in_use(&self) -> u32 {
+        self.slots.in_use()
     }
 
     /// A service's listeners.
@@ -200,56 +241,98 @@ impl Services {
             self.own_macs = own_macs;
         }
         let listeners = self.read_listeners()?;
+        let lives = (self.life_ns, self.lives.usual_ns());
+        let settled = self.settled.as_ref();
+        if settled.is_some_and(|settled| settled.holds(&self.host, &listeners, lives)) {
+            // All that follows would be as it is.
+            self.listeners = listeners;
+            self.apply_modes(datapath, log)?;
+            return Ok(());
+        }
+        self.settled = None;
         let wanted = if self.ports.is_empty() {
             open_ports(&listeners)
         } else {
             self.ports.clone()
         };
-        for (port, slot) in self.slots.unwanted(&wanted) {
-            self.remove(datapath, port, slot)?;
-            self.slots.free(port);
-        }
-        let refused = self.slots.assign(&wanted);
+        self.remove(datapath, &self.slots.unwanted(&wanted))?;
+        let refused = self.slots.assign(&wanted, datapath.maps.slots());
         // Listeners and limits first: a service is complete when its port
         // leads to it.
-        self.write_listeners(datapath, &listeners)?;
-        let now = now_ns();
-        for (port, slot) in self.slots.by_port() {
-            if !self.guarded.contains_key(port) {
-                datapath.maps.clear_slot(*slot)?;
-                self.guarded.insert(
-                    *port,
-                    Guarded::new(*port, *slot, self.detection(*port).mode, now),
-                );
-            }
-        }
+        self.write_listeners(datapath, &listeners, None)?;
+        self.add(datapath)?;
         self.write_configs(datapath)?;
-        let mut begun = HashSet::new();
-        for (port, slot) in self.slots.by_port() {
-            if datapath.maps.slot_of_port(*port)? == Some(*slot) {
-                continue;
-            }
-            let state = datapath.maps.state(*slot)?;
-            if State::from_u32(state.state) == State::Off {
-                let left = self
-                    .guarded
-                    .get(port)
-                    .map_or(State::Observing, Guarded::state);
-                datapath.control.set_state(*slot, left, now)?;
-            }
-            datapath.maps.set_port(*port, Some(*slot))?;
-            begun.insert(*port);
-            if let Some(guarded) = self.guarded.get(port) {
-                self.log_added(guarded);
-            }
-        }
+        let begun = self.lead(datapath)?;
         // From here on the data path sees every SYN; of those that the kernel
         // answered before, it must know before it answers any.
         mark_connections(datapath, &begun, true);
         self.apply_modes(datapath, log)?;
-        self.say_refused(&refused);
+        self.say_refused(&refused, datapath.maps.slots());
         self.say_mptcp();
+        if self.said.unlisted == 0 {
+            self.settled = Some(Settled::new(
+                &self.host,
+                &listeners,
+                self.sockets.clone(),
+                lives,
+            ));
+        }
+        self.listeners = listeners;
         Ok(())
+    }
+
+    /// Begins to guard what has a slot and is not guarded yet.
+    fn add(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        let now = now_ns();
+        let is_new = |(port, _): &(&u16, &u32)| !self.guarded.contains_key(port);
+        let new: Vec<(u16, u32)> = self
+            .slots
+            .by_port()
+            .iter()
+            .filter(is_new)
+            .map(|(port, slot)| (*port, *slot))
+            .collect();
+        let slots = new.iter().map(|(_, slot)| *slot).collect();
+        datapath.maps.clear_slots(&slots)?;
+        for (port, slot) in new {
+            let mode = self.detection(port).mode;
+            self.guarded
+                .insert(port, Guarded::new(port, slot, mode, now));
+        }
+        Ok(())
+    }
+
+    /// Lets ports lead to their slots; those that did not.
+    fn lead(&mut self, datapath: &mut DataPath) -> Result<HashSet<u16>, ControllerError> {
+        let now = now_ns();
+        let mut begun = HashSet::new();
+        for (port, slot) in self.slots.by_port() {
+            if self.leading.contains(port) {
+                continue;
+            }
+            if datapath.maps.slot_of_port(*port)? != Some(*slot) {
+                let state = datapath.maps.state(*slot)?;
+                if State::from_u32(state.state) == State::Off {
+                    let left = self
+                        .guarded
+                        .get(port)
+                        .map_or(State::Observing, Guarded::state);
+                    datapath.control.set_state(*slot, left, now)?;
+                }
+                datapath.maps.set_port(*port, Some(*slot))?;
+                begun.insert(*port);
+                if begun.len() <= NAMED
+                    && let Some(guarded) = self.guarded.get(port)
+                {
+                    self.log_added(guarded);
+                }
+            }
+            self.leading.insert(*port);
+        }
+        if begun.len() > NAMED {
+            info!("guarded: {} more services", begun.len() - NAMED);
+        }
+        Ok(begun)
     }
 
     /// Reads settings, own addresses and routes; the own hardware addresses.
@@ -262,6 +345,8 @@ impl Services {
         self.host.own = local_addresses()?
             .iter()
             .map(|local| local.address)
+            // Nobody outside reaches these.
+            .filter(|address| !address.is_loopback())
             .collect();
         self.host.routes = self.routes.classes(
             &settings,
@@ -277,16 +362,22 @@ impl Services {
             .collect())
     }
 
-    fn say_refused(&mut self, refused: &[u16]) {
+    fn say_refused(&mut self, refused: &[u16], room: u32) {
         if refused.len() == self.said.refused {
             return;
         }
         self.said.refused = refused.len();
-        if let Some(first) = refused.first() {
+        let Some(first) = refused.first() else {
+            return;
+        };
+        let count = refused.len();
+        if room < MAX_SERVICES {
             warn!(
-                "{} services are not guarded, from port {first} on: syn-guard guards {} at most; name those that matter with --ports",
-                refused.len(),
-                syn_guard_common::abi::MAX_SERVICES
+                "{count} services are not guarded, from port {first} on: this guard began with room for {room}; restart it to make room for all, or name those that matter with --ports"
+            );
+        } else {
+            warn!(
+                "{count} services are not guarded, from port {first} on: syn-guard guards {room} at most; name those that matter with --ports"
             );
         }
     }
@@ -307,19 +398,31 @@ impl Services {
     fn remove(
         &mut self,
         datapath: &mut DataPath,
-        port: u16,
-        slot: u32,
+        services: &[(u16, u32)],
     ) -> Result<(), ControllerError> {
-        datapath.maps.set_port(port, None)?;
-        sweep::forget(datapath, slot)?;
-        datapath.maps.clear_slot(slot)?;
-        self.guarded.remove(&port);
+        if services.is_empty() {
+            return Ok(());
+        }
+        for (port, _) in services {
+            self.leading.remove(port);
+            datapath.maps.set_port(*port, None)?;
+        }
+        let slots = services.iter().map(|(_, slot)| *slot).collect();
+        sweep::forget(datapath, &slots)?;
+        for (port, _) in services {
+            self.told_configs.remove(port);
+        }
+        datapath.maps.clear_slots(&slots)?;
         let why = if self.ports.is_empty() {
             "nobody listens there"
         } else {
             "--ports leaves it out"
         };
-        info!(service = port, "no longer guarded: {why}");
+        for (port, _) in services {
+            self.guarded.remove(port);
+            self.slots.free(*port);
+            info!(service = port, "no longer guarded: {why}");
+        }
         Ok(())
     }
 }

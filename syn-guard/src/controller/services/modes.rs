@@ -34,6 +34,7 @@ impl Services {
         self.ports = options.ports.iter().copied().collect();
         self.interfaces.clone_from(&options.interfaces);
         self.wanted = options.clone();
+        self.settled = None;
     }
 
     /// What one service may do, whatever the options say; none: what they say.
@@ -52,6 +53,7 @@ impl Services {
             (Some(mode), _) => self.modes.insert(port, mode),
             (None, _) => self.modes.remove(&port),
         };
+        self.settled = None;
         Ok(())
     }
 
@@ -63,6 +65,7 @@ impl Services {
     /// What the options say of a service holds again.
     pub fn forget_mode(&mut self, port: u16) {
         self.modes.remove(&port);
+        self.settled = None;
     }
 
     /// Makes services follow [`Self::set_options`] and [`Self::set_mode`].

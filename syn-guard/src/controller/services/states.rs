@@ -25,20 +25,18 @@ impl Services {
             .collect()
     }
 
-    /// The data path says that a service started to protect.
-    pub fn protecting(&mut self, event: &Event, datapath: &DataPath, log: &mut EventLog) {
-        let Some(guarded) = self
-            .guarded
-            .values_mut()
-            .find(|guarded| guarded.slot == event.slot)
-        else {
-            return;
+    /// The data path says that a service started to protect; whether that is news.
+    /// [`Self::mark_again`] is to follow.
+    pub fn protecting(&mut self, event: &Event, log: &mut EventLog) -> bool {
+        let port = self.slots.port_of(event.slot);
+        let Some(guarded) = port.and_then(|port| self.guarded.get_mut(&port)) else {
+            return false;
         };
         let Some(change) = guarded.switched(event, now_ns()) else {
-            return;
+            return false;
         };
         say(guarded, &change, log);
-        self.mark_again(datapath);
+        true
     }
 
     /// Tells the data path when no service protects any more.
@@ -55,13 +53,21 @@ impl Services {
         let now = now_ns();
         let kernel = self.half_open_in_kernel(now);
         let refused = self.refused.rate(now);
+        let slots = self.slots.in_use();
+        let states = datapath.maps.states(slots)?;
+        let mut all_counts = Vec::with_capacity(slots as usize);
+        datapath.maps.each_counters(slots, |_, counters| {
+            all_counts.push(Counts::from(counters));
+        })?;
         for guarded in self.guarded.values_mut() {
-            let state = datapath.maps.state(guarded.slot)?;
-            self.said.check(guarded.port, &state);
+            let slot = guarded.slot as usize;
+            let (Some(state), Some(counts)) = (states.get(slot), all_counts.get(slot)) else {
+                continue;
+            };
+            self.said.check(guarded.port, state);
             let in_kernel = kernel.get(&guarded.port).copied().unwrap_or_default();
-            let counts = Counts::from(&datapath.maps.counters(guarded.slot)?);
             // Where no SYN came there is no sample either.
-            let sources = if guarded.has_more_syns(&counts) {
+            let sources = if guarded.has_more_syns(counts) {
                 Sources::of(&datapath.maps.take_samples(guarded.slot)?)
             } else {
                 Sources::default()
@@ -74,7 +80,7 @@ impl Services {
                 in_kernel: in_kernel.all,
                 retransmitted: in_kernel.retransmitted,
                 refused,
-                counts,
+                counts: *counts,
                 sources,
             };
             let outcome = guarded.policy.second(&sample, &guarded.rules);
@@ -127,7 +133,7 @@ impl Services {
     }
 
     /// Tells the data path again of what protecting services have.
-    pub(super) fn mark_again(&mut self, datapath: &DataPath) {
+    pub fn mark_again(&mut self, datapath: &DataPath) {
         self.marked_at_ns = now_ns();
         let ports = self.ports_that(|guarded| guarded.state() == State::Protecting);
         mark_connections(datapath, &ports, false);

@@ -28,12 +28,17 @@ impl Maps {
     }
 
     /// Forgets all sources: they are counted by another prefix from now on.
-    pub fn clear_sources(&mut self) {
-        let sources: Vec<_> = self.sources.keys().flatten().collect();
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clear_sources(&mut self) -> Result<(), DataPathError> {
+        let mut sources = Vec::new();
+        self.each_source(|key, _| sources.push(*key))?;
         for key in sources {
             // Gone already is as good.
             let _ = self.sources.remove(&key);
         }
+        Ok(())
     }
 
     /// Takes the samples of a service's sources since the last time, one a CPU;

@@ -1,6 +1,9 @@
 //! Listening sockets.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use netlink_packet_core::{parse_u8, parse_u32};
 use netlink_packet_sock_diag::{
@@ -10,7 +13,7 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetResponseHeader, StateFlags},
 };
 
-use super::{HEADER, SockDiagError, each_socket, ends};
+use super::{HEADER, SockDiagError, each_message, each_socket, ends};
 use crate::kernel::netlink::{NetlinkError, attributes};
 
 /// `INET_DIAG_ULP_INFO` and `INET_ULP_INFO_NAME` of `inet_diag.h`.
@@ -44,6 +47,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether its accept queue takes no more (`sk_acceptq_is_full`, Linux 6.18).
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.accept_queue > self.backlog
+    }
+
     /// Whether a connection to `local`, of an IPv6 socket or not, is its own.
     #[must_use]
     pub fn accepts(&self, local: SocketAddr, ipv6_socket: bool) -> bool {
@@ -77,6 +86,42 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
         },
     )?;
     Ok(found)
+}
+
+/// The queue of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// See [`Listener::backlog`].
+    pub backlog: u32,
+    /// See [`Listener::accept_queue`].
+    pub waiting: u32,
+}
+
+/// The queues of the TCP sockets that listen at a port, or at any for 0, by inode:
+/// a fraction of the work of [`listeners`].
+pub fn accept_queues(
+    port: u16,
+    queues: &mut HashMap<u64, AcceptQueue>,
+) -> Result<(), SockDiagError> {
+    /// Places in `struct inet_diag_msg` (linux/inet_diag.h).
+    const RECEIVE_QUEUE: usize = 56;
+    const SEND_QUEUE: usize = 60;
+    const INODE: usize = 68;
+    each_message(
+        "listening sockets",
+        StateFlags::LISTEN,
+        ExtensionFlags::empty(),
+        port,
+        |message| {
+            let word = |at: usize| parse_u32(message.get(at..at + 4).unwrap_or_default());
+            let queue = AcceptQueue {
+                backlog: word(SEND_QUEUE)?,
+                waiting: word(RECEIVE_QUEUE)?,
+            };
+            queues.insert(word(INODE)?.into(), queue);
+            Ok(())
+        },
+    )
 }
 
 fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, NetlinkError> {
@@ -138,6 +183,13 @@ mod tests {
         assert_eq!(listener.accept_queue, 0);
         assert_ne!(listener.inode, 0);
         assert!(!listener.mptcp);
+        for port in [0, local.port()] {
+            let mut queues = HashMap::new();
+            accept_queues(port, &mut queues).unwrap();
+            let queue = queues[&listener.inode];
+            assert_eq!((queue.backlog, queue.waiting), (listener.backlog, 0));
+            assert!(port == 0 || queues.len() < 3, "{queues:?}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::netlink::{NetlinkError, dump};
 pub use age::half_open_age;
 pub use connection::{Connection, TcpState, for_each_connection};
 pub use half_open::{HalfOpen, HalfOpenCount, half_open, half_open_by_port};
-pub use listener::{Listener, listeners};
+pub use listener::{AcceptQueue, Listener, accept_queues, listeners};
 
 /// `NETLINK_SOCK_DIAG`.
 const PROTOCOL: isize = libc::NETLINK_SOCK_DIAG as isize;
@@ -45,10 +45,25 @@ fn each_socket(
     extensions: ExtensionFlags,
     mut each: impl FnMut(&InetResponseHeader, &[u8]) -> Result<(), NetlinkError>,
 ) -> Result<(), SockDiagError> {
-    for (family, socket_id) in [
+    each_message(what, states, extensions, 0, |payload| {
+        each(&InetResponseHeader::parse(payload)?, payload)
+    })
+}
+
+/// Calls `each` with the whole payload of every TCP socket in `states` at a local
+/// port, or at any for 0; IPv4 first.
+fn each_message(
+    what: &'static str,
+    states: StateFlags,
+    extensions: ExtensionFlags,
+    port: u16,
+    mut each: impl FnMut(&[u8]) -> Result<(), NetlinkError>,
+) -> Result<(), SockDiagError> {
+    for (family, mut socket_id) in [
         (AF_INET, SocketId::new_v4()),
         (AF_INET6, SocketId::new_v6()),
     ] {
+        socket_id.source_port = port;
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
@@ -61,7 +76,7 @@ fn each_socket(
         // inet_diag never sets NLM_F_DUMP_INTR: there is nothing to retry on.
         let outcome = dump(PROTOCOL, SOCK_DIAG_BY_FAMILY, &bytes, |kind, payload| {
             if kind == SOCK_DIAG_BY_FAMILY {
-                each(&InetResponseHeader::parse(payload)?, payload)?;
+                each(payload)?;
             }
             Ok(())
         });

@@ -78,6 +78,7 @@ impl Rig {
             log: LogLevel::Off,
             engine: choice(engine),
             xdp_mode: XdpModeChoice::Auto,
+            services: 1,
         };
         let mut datapath = DataPath::load(pins, &options).unwrap();
         datapath.maps.set_settings(no_limits()).unwrap();

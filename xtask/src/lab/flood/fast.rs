@@ -59,6 +59,13 @@ impl Generator {
         Ok(progress.iter().map(|progress| progress.sent).sum())
     }
 
+    /// When the first frame went, nanoseconds; 0 before.
+    pub(super) fn began_ns(&self) -> Result<u64> {
+        let progress = self.progress.get(&0, 0)?;
+        let began = progress.iter().map(|progress| progress.start);
+        Ok(began.filter(|start| *start != 0).min().unwrap_or(0))
+    }
+
     /// Makes the program send nothing more.
     pub(super) fn stop(&mut self) -> Result<()> {
         self.plan.stop = 1;

@@ -183,6 +183,14 @@ impl RunningFlood {
         }
     }
 
+    /// When the first frame went, `CLOCK_MONOTONIC` nanoseconds; 0 before, and of a slow flood.
+    pub fn began_ns(&self) -> Result<u64> {
+        match &self.source {
+            Source::Fast(generator) => generator.began_ns(),
+            Source::Slow(_) => Ok(0),
+        }
+    }
+
     /// Time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
