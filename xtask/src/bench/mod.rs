@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: what syn-guard costs, and what the others cost.
 //!
-//! [`budget`] says what a packet may cost; [`path`], [`alone`], [`flat_out`], [`rates`], [`growth`]
-//! and [`size`] measure, in interleaved rounds; [`report`] makes tables, JSON and a page of it.
+//! [`budget`] says what a packet may cost; [`path`], [`alone`], [`flat_out`], [`rates`], [`growth`],
+//! [`size`] and [`controller`] measure, in interleaved rounds; [`report`] makes tables, JSON and a
+//! page of it.
 
 pub mod alone;
 pub mod budget;
+pub mod controller;
 pub mod defence;
 mod flat_out;
 pub mod growth;
@@ -52,6 +54,8 @@ pub enum Part {
     Growth,
     /// How large the programs are
     Size,
+    /// What the controller costs, by the number of services
+    Controller,
 }
 
 /// What the bench can be told.
@@ -180,6 +184,10 @@ fn measure(options: &Options, left_out: Vec<LeftOut>) -> Result<Report> {
     if options.wants(Part::Size) {
         say("size of the programs");
         report.size = Some(size::measure(&Lab::new()?, fewer)?);
+    }
+    if options.wants(Part::Controller) {
+        say("the controller");
+        report.controller = Some(controller::measure(&controller::SERVICES, fewer)?);
     }
     Ok(report)
 }

@@ -4,6 +4,7 @@ use super::Report;
 use crate::bench::{
     FlatOut, Row, Spread,
     budget::{Goal, Line},
+    controller::{self, Controller, ManySources},
     defence::Defence,
     growth::{Growth, Step},
     rates::{Curve, Point, Round},
@@ -43,6 +44,19 @@ fn curve(defence: Defence, rounds: [(f64, f64); 3]) -> Curve {
     Curve {
         defence,
         points: [100_000, Goal::RATE].map(point).into(),
+    }
+}
+
+fn point(services: u16) -> controller::Point {
+    controller::Point {
+        services,
+        start_ms: spread(700.0, 800.0, 900.0),
+        idle: spread(0.4, 0.5, 0.7),
+        one: spread(1.0, 1.2, 1.3),
+        all: spread(2.0, 3.2, 3.3),
+        resident: spread(15.0, 15.1, 15.2),
+        most_resident: spread(34.0, 34.7, 34.8),
+        maps: spread(35.0, 35.5, 36.0),
     }
 }
 
@@ -101,5 +115,15 @@ pub(super) fn report() -> Report {
             stack: Some(504),
             load: spread(300.0, 310.0, 320.0),
         }]),
+        controller: Some(Controller {
+            services: [1, 1_000].map(point).into(),
+            sources: vec![ManySources {
+                protects: true,
+                syns: spread(3e7, 4e7, 5e7),
+                cpu: spread(0.9, 1.0, 1.1),
+                most_resident: spread(33.0, 33.5, 34.0),
+            }],
+            first_cookie_ms: spread(1.5, 1.7, 3.2),
+        }),
     }
 }

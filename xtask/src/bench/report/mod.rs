@@ -1,6 +1,7 @@
 //! What is made of the numbers.
 
 pub mod chart;
+mod controller;
 pub mod page;
 mod tables;
 pub mod text;
@@ -9,7 +10,10 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::{FlatOut, Row, defence::Defence, growth::Growth, rates::Curve, size::Program};
+use super::{
+    FlatOut, Row, controller::Controller, defence::Defence, growth::Growth, rates::Curve,
+    size::Program,
+};
 
 /// All that was measured; parts that were not are left out.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -40,6 +44,9 @@ pub struct Report {
     /// The programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Vec<Program>>,
+    /// The controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<Controller>,
 }
 
 impl Report {

@@ -1,6 +1,6 @@
 //! The numbers as tables.
 
-use super::Report;
+use super::{Report, controller};
 use crate::bench::{
     Row, Spread,
     budget::Goal,
@@ -22,7 +22,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn new(title: &'static str, about: impl Into<String>, heads: &[&'static str]) -> Self {
+    pub(super) fn new(
+        title: &'static str,
+        about: impl Into<String>,
+        heads: &[&'static str],
+    ) -> Self {
         Self {
             title,
             about: about.into(),
@@ -71,6 +75,7 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
         )));
     }
     optional(report.size.as_ref().map(|programs| size(programs)));
+    tables.extend(report.controller.iter().flat_map(controller::tables));
     tables
 }
 
@@ -333,7 +338,7 @@ fn size(programs: &[Program]) -> Table {
     table
 }
 
-fn number(value: f64, digits: usize) -> String {
+pub(super) fn number(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     // What rounds to nothing has no sign.
     match text.strip_prefix('-') {
@@ -342,7 +347,7 @@ fn number(value: f64, digits: usize) -> String {
     }
 }
 
-fn range(spread: Spread, digits: usize) -> String {
+pub(super) fn range(spread: Spread, digits: usize) -> String {
     format!(
         "{} to {}",
         number(spread.least, digits),
@@ -351,7 +356,7 @@ fn range(spread: Spread, digits: usize) -> String {
 }
 
 /// 10000000 as 10,000,000.
-fn grouped(count: u32) -> String {
+pub(super) fn grouped(count: u32) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
