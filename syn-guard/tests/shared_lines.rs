@@ -173,6 +173,7 @@ fn a_syn_that_is_only_observed_writes_what_is_documented() {
         "COOKIE_SENT",
         "HALF_OPEN",
         "HALF_OPEN_FILTE",
+        "NEAR_CONNECTION",
         "SERVICE_STATE",
         "SOURCES",
     ]);

@@ -36,7 +36,7 @@ does not grow with CPUs. What is shared and written all the same:
 | `LISTENERS` | the jiffy in which the listener was looked up: once in 8 jiffies |
 | `SOURCES`, `SOURCE_FILTER`, `LAST_MARKED_SOURCE` | by SYNs of heavy sources: of forged ones fewer than one in 100,000 |
 | `SERVICE_STATE` | while the service observes: half-open connections and unanswered SYNs are counted for all CPUs together, so that the limit is one; not while it protects |
-| `CONNECTION_FILTER`, `HALF_OPEN`, `HALF_OPEN_FILTER`, `SOURCES` | by SYNs that are passed: while the service observes, within the budget of tracking |
+| `CONNECTION_FILTER`, `NEAR_CONNECTION_FILTER`, `HALF_OPEN`, `HALF_OPEN_FILTER`, `SOURCES` | by SYNs that are passed: while the service observes, within the budget of tracking |
 
 `cargo xtask test -- -p syn-guard --test shared_lines` runs forged SYNs one by one through the loaded
 programs and compares all maps that are not per CPU before and after: outside of this table no byte
