@@ -19,7 +19,7 @@ mod stats;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -38,6 +38,11 @@ use crate::{
 
 /// Forged SYNs a second.
 const RATES: [u64; 5] = [100_000, 300_000, 600_000, Goal::RATE, 2_000_000];
+
+/// Rounds unless told otherwise.
+const ROUNDS: u16 = 5;
+/// Seconds of a round of honest connections unless told otherwise.
+const SECONDS: u64 = 2;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -65,10 +70,10 @@ pub struct Options {
     #[arg(value_enum)]
     pub parts: Vec<Part>,
     /// Interleaved rounds of each measurement, half of them of longer ones
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub rounds: u16,
     /// Seconds of a round of honest connections
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = SECONDS, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Write the numbers there, as JSON
     #[arg(long, value_name = "FILE")]
@@ -133,7 +138,11 @@ fn measured(options: &Options, paths: &Paths) -> Result<Report> {
         left_out.push(LeftOut::new(Defence::Synproxy, format!("{error:#}")));
     }
     build::run(&tools, paths, true)?;
-    measure(options, left_out)
+    let started = Instant::now();
+    let report = measure(options, left_out)?;
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    eprintln!("xtask: measured in {minutes:.1} min");
+    Ok(report)
 }
 
 fn measure(options: &Options, left_out: Vec<LeftOut>) -> Result<Report> {
@@ -210,10 +219,10 @@ impl Options {
                 command += value.get_name();
             }
         }
-        if self.rounds != 5 {
+        if self.rounds != ROUNDS {
             command += &format!(" --rounds {}", self.rounds);
         }
-        if self.seconds != 3 {
+        if self.seconds != SECONDS {
             command += &format!(" --seconds {}", self.seconds);
         }
         command
