@@ -1,26 +1,34 @@
 //! What a packet costs the programs, against what it may.
 
-use xtask::bench::alone;
+use xtask::bench::{alone, budget::Line};
 use xtask::lab::Lab;
 
-const ROUNDS: usize = 21;
-/// How much more than its budget a line may take.
+const ROUNDS: usize = 11;
+/// How much more than it may cost a line must cost to fail: by a fixed piece of work measured beside
+/// it, so that a slow machine is not taken for a slow program.
 const TOO_MUCH: f64 = 1.5;
+/// A program that has become slower is so every time.
+const TRIES: usize = 3;
 
 #[test]
 fn every_kind_of_packet_costs_what_it_may() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
-    let report = alone::measure(&lab, ROUNDS).unwrap();
-    println!("verified instructions: {:?}", report.verified);
-    let mut over = Vec::new();
-    for row in &report.rows {
-        let (line, above) = (row.line, row.above);
-        println!("{}", row.text());
-        if above.median > line.budget_ns() * TOO_MUCH {
-            over.push(line);
+    let mut over = Line::ALL.to_vec();
+    for _ in 0..TRIES {
+        let report = alone::measure(&lab, ROUNDS).unwrap();
+        println!("verified instructions: {:?}", report.verified);
+        for row in &report.rows {
+            println!("{}", row.text());
+            let most = row.line.guarded_ns() * row.slowness() * TOO_MUCH;
+            if row.above.median <= most {
+                over.retain(|line| *line != row.line);
+            }
+        }
+        if over.is_empty() {
+            return;
         }
     }
-    assert!(over.is_empty(), "{over:?}");
+    panic!("these cost too much: {over:?}");
 }

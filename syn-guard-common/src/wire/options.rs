@@ -49,6 +49,21 @@ pub struct Options {
     pub echo: u32,
 }
 
+impl Options {
+    /// The same options, of which the verifier remembers nothing ([`Frame::forget`]):
+    /// what follows is the same for all of them.
+    #[inline(always)]
+    fn forget<F: Frame>(self, frame: &F) -> Self {
+        Self {
+            found: frame.forget(self.found as usize, 31) as u32,
+            mss: frame.forget(usize::from(self.mss), 0xffff) as u16,
+            scale: frame.forget(usize::from(self.scale), 0xff) as u8,
+            value: frame.forget_word(self.value),
+            echo: frame.forget_word(self.echo),
+        }
+    }
+}
+
 /// Reads the options of a segment. Reading ends at the first broken option,
 /// as in the kernel (`tcp_parse_options`, Linux 6.18).
 #[inline(always)]
@@ -78,7 +93,8 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
                 mss: options.u16::<2>(),
                 scale: options.u8::<7>(),
                 ..Options::default()
-            };
+            }
+            .forget(frame);
         }
     } else if tcp.length == TCP_HEADER + 20
         && let Some(options) = frame.chunk::<20>(start)
@@ -93,7 +109,8 @@ pub fn read_options<F: Frame>(frame: &F, headers: &Headers, tcp: &Tcp) -> Option
             scale: options.u8::<19>(),
             value: options.u32::<8>(),
             echo: options.u32::<12>(),
-        };
+        }
+        .forget(frame);
     }
     walk(frame, start, tcp.length - TCP_HEADER)
 }

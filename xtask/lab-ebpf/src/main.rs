@@ -11,6 +11,7 @@ mod flood;
 mod frame;
 mod measure;
 mod touch;
+mod yardstick;
 
 use aya_ebpf::{
     bindings::{tcx_action_base::TCX_NEXT, xdp_action},
@@ -82,6 +83,15 @@ pub fn measure_same(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn measure_tc(ctx: TcContext) -> i32 {
     measure::same_tc(&ctx)
+}
+
+/// Passes all after a fixed piece of work.
+#[xdp(frags)]
+pub fn yardstick(_ctx: XdpContext) -> u32 {
+    match yardstick::run() {
+        Some(()) => xdp_action::XDP_PASS,
+        None => xdp_action::XDP_ABORTED,
+    }
 }
 
 /// Passes all, in the place of a guard's TC program.

@@ -3,11 +3,12 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
+    sync::Mutex,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::ProgramFd;
 use etherparse::PacketBuilder;
 
@@ -23,6 +24,8 @@ use crate::lab::{
 
 /// Runs in one go: some milliseconds.
 const RUNS: u32 = 20_000;
+/// Runs before it is measured: more than `SENT_MANY`.
+const WARM_UP: u32 = 150_000;
 /// Runs that a guard tracks all of: it begins so many at once and 20 more each millisecond.
 const FEW_RUNS: u32 = 2_000;
 /// How long it needs for as many more.
@@ -51,6 +54,7 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Report> {
     let bench = Bench {
         lab,
         rounds,
+        yardstick: Mutex::new(Alone::new(Part::Xdp, &Frames::Same(udp()?))?),
         ipv4: nginx.ipv4(),
         ipv6: nginx.ipv6(),
     };
@@ -83,6 +87,7 @@ fn stop(guard: Guard) -> Result<()> {
 struct Bench<'a> {
     lab: &'a Lab,
     rounds: usize,
+    yardstick: Mutex<Alone>,
     ipv4: SocketAddr,
     ipv6: SocketAddr,
 }
@@ -129,8 +134,9 @@ impl Bench<'_> {
     /// A line whose frames all go the same way.
     fn line(&self, line: Line, frames: &Frames, guard: &ProgramFd, action: u32) -> Result<Row> {
         let mut alone = Alone::new(Part::Xdp, frames)?;
-        // What the guard learns of the frames, it has learnt.
-        alone.run(self.lab, Program::Guard(guard), RUNS)?;
+        // What the guard learns of the frames, it has learnt; and of a flood's cookies it remembers
+        // none any more.
+        alone.run(self.lab, Program::Guard(guard), WARM_UP)?;
         self.rounds(line, |_| {
             let floor = alone.run(self.lab, floor(line), RUNS)?;
             let cost = alone.run(self.lab, Program::Guard(guard), RUNS)?;
@@ -197,7 +203,15 @@ impl Bench<'_> {
         mut round: impl FnMut(usize) -> Result<(f64, f64)>,
     ) -> Result<Row> {
         let (mut floors, mut above) = (Vec::new(), Vec::new());
+        let mut yardsticks = Vec::new();
+        let mut yardstick = self
+            .yardstick
+            .lock()
+            .map_err(|_| anyhow!("measuring it panicked"))?;
         for index in 0..self.rounds {
+            let work = yardstick.run(self.lab, Program::Yardstick, RUNS)?;
+            let passing = yardstick.run(self.lab, Program::Pass, RUNS)?;
+            yardsticks.push(nanoseconds(work.time) - nanoseconds(passing.time));
             let (floor, cost) =
                 round(index).with_context(|| format!("measuring: {}", line.name()))?;
             floors.push(floor);
@@ -209,6 +223,7 @@ impl Bench<'_> {
             above: Spread::of(above).context("no round")?,
             // All frames are in this core's cache.
             touch: None,
+            yardstick: Spread::of(yardsticks),
         })
     }
 }

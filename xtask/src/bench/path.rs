@@ -108,6 +108,7 @@ impl Rounds {
             above: Spread::of(above)?,
             floor: Spread::of(self.floors)?,
             touch: Spread::of(self.touches),
+            yardstick: None,
         })
     }
 }

@@ -41,6 +41,8 @@ pub enum Program<'a> {
     Pass,
     /// The floor for answers: addresses and ports are swapped and the frame goes back.
     Bounce,
+    /// A fixed piece of work that passes packets: how fast the machine is.
+    Yardstick,
     /// A guard's.
     Guard(&'a ProgramFd),
 }
@@ -80,7 +82,7 @@ impl Alone {
         };
         let map = match part {
             Part::Xdp => {
-                for name in [writer, "pass_frags", "bounce_frags"] {
+                for name in [writer, "pass_frags", "bounce_frags", "yardstick"] {
                     object::load(&mut ebpf, name)?;
                 }
                 "MEASURED_XDP"
@@ -112,7 +114,8 @@ impl Alone {
             (Program::Pass, Part::Xdp) => Some("pass_frags"),
             (Program::Pass, Part::Tc) => Some("pass_tc"),
             (Program::Bounce, Part::Xdp) => Some("bounce_frags"),
-            (Program::Bounce, Part::Tc) => bail!("no TC program bounces"),
+            (Program::Yardstick, Part::Xdp) => Some("yardstick"),
+            (Program::Bounce | Program::Yardstick, Part::Tc) => bail!("XDP programs only"),
         };
         let own = own.map(|name| self.own(name)).transpose()?;
         match (program, &own) {

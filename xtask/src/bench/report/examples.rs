@@ -25,6 +25,7 @@ fn row(line: Line, floor: f64, above: Spread, touch: Option<Spread>) -> Row {
         floor: spread(floor, floor, floor),
         above,
         touch,
+        yardstick: None,
     }
 }
 
