@@ -1,7 +1,10 @@
 //! Loading maps and programs.
 
+use std::collections::BTreeSet;
+
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use syn_guard_common::abi::State;
 
 use super::btf::{AcceptQueue, KernelBtf};
 use super::error::one_line;
@@ -82,6 +85,21 @@ impl DataPath {
                 Err(error)
             }
         }
+    }
+
+    /// Makes free slots as good as new. Their ports must not point to them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clear_slots(&mut self, slots: &BTreeSet<u32>) -> Result<(), DataPathError> {
+        for slot in slots {
+            if self.maps.state(*slot)?.validating != 0 {
+                // The data path counts those that validate.
+                self.control.set_state(*slot, State::Off, 0)?;
+                self.control.stop_validating(*slot)?;
+            }
+        }
+        self.maps.clear_slots(slots)
     }
 
     fn load_object(

@@ -29,6 +29,7 @@ pub struct Maps {
     settings: Array<MapData, Settings>,
     state: Array<MapData, ServiceState>,
     any_protecting: Array<MapData, u32>,
+    validating: Array<MapData, u64>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     listeners: HashMap<MapData, ListenerKey, Listener>,
     routes: LpmTrie<MapData, Address, u32>,
@@ -85,7 +86,6 @@ impl Maps {
             "SOURCE_SKETCH",
             "STRAYS",
             "TRACK_BUDGETS",
-            "VALIDATING",
         ];
         Ok(Self {
             by_port: take!(ebpf, "SERVICE_BY_PORT"),
@@ -93,6 +93,7 @@ impl Maps {
             settings: take!(ebpf, "SETTINGS"),
             state: take!(ebpf, "SERVICE_STATE"),
             any_protecting: take!(ebpf, "ANY_PROTECTING"),
+            validating: take!(ebpf, "VALIDATING"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
             listeners: take!(ebpf, "LISTENERS"),
             routes: take!(ebpf, "ROUTES"),
@@ -202,6 +203,16 @@ impl Maps {
         Ok(states)
     }
 
+    /// How many services validate cookies, by the data path's count.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn validating(&self) -> Result<u64, DataPathError> {
+        self.validating
+            .get(&0, 0)
+            .map_err(|error| broken("VALIDATING", &error))
+    }
+
     /// Tells the data path whether any service protects. It notices itself when
     /// one begins to.
     ///
@@ -254,7 +265,7 @@ impl Maps {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn clear_slots(&mut self, slots: &BTreeSet<u32>) -> Result<(), DataPathError> {
+    pub(super) fn clear_slots(&mut self, slots: &BTreeSet<u32>) -> Result<(), DataPathError> {
         if slots.is_empty() {
             return Ok(());
         }

@@ -58,6 +58,7 @@ fn regressions() -> Vec<(&'static str, Segment, Reason)> {
 
 /// Runs them all.
 pub fn run(rig: &mut Rig) {
+    rig.add_and_remove_a_service();
     for (what, segment, right) in regressions() {
         let built = segment.build();
         let frame = rig.fit(built.clone());

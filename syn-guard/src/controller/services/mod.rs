@@ -293,7 +293,7 @@ impl Services {
             .map(|(port, slot)| (*port, *slot))
             .collect();
         let slots = new.iter().map(|(_, slot)| *slot).collect();
-        datapath.maps.clear_slots(&slots)?;
+        datapath.clear_slots(&slots)?;
         for (port, slot) in new {
             let mode = self.detection(port).mode;
             self.guarded
@@ -412,7 +412,7 @@ impl Services {
         for (port, _) in services {
             self.told_configs.remove(port);
         }
-        datapath.maps.clear_slots(&slots)?;
+        datapath.clear_slots(&slots)?;
         let why = if self.ports.is_empty() {
             "nobody listens there"
         } else {

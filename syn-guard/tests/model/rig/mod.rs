@@ -146,6 +146,27 @@ impl Rig {
         let mut states = self.world.services.values().map(|service| service.state);
         let any = states.any(|state| state == State::Protecting);
         self.datapath.maps.set_any_protecting(any).unwrap();
+        self.expect_validating();
+    }
+
+    /// A service that protects and goes away is not counted for ever.
+    pub fn add_and_remove_a_service(&mut self) {
+        let slot = self.world.services.len() as u32;
+        let before = self.datapath.maps.validating().unwrap();
+        let control = &self.datapath.control;
+        control
+            .set_state(slot, State::Protecting, now_ns())
+            .unwrap();
+        assert_eq!(self.datapath.maps.validating().unwrap(), before + 1);
+        self.datapath.clear_slots(&[slot].into()).unwrap();
+        self.expect_validating();
+    }
+
+    /// The TC program looks at nothing while no service validates: all are counted.
+    fn expect_validating(&self) {
+        let services = self.world.services.values();
+        let validating = services.filter(|service| service.validating).count();
+        assert_eq!(self.datapath.maps.validating().unwrap(), validating as u64);
     }
 
     /// No cookie of a service is out any more.
@@ -153,6 +174,7 @@ impl Rig {
         let service = self.world.services.get_mut(&port).unwrap();
         service.validating = false;
         self.datapath.control.stop_validating(service.slot).unwrap();
+        self.expect_validating();
     }
 
     /// Ends the half-open connections of a service, uncounted.
