@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Forged SYNs a second.
-const RATES: [u64; 5] = [100_000, 300_000, 600_000, Goal::RATE, 2_000_000];
+const RATES: [u64; 4] = [100_000, 300_000, Goal::RATE, 2_000_000];
 
 /// Rounds unless told otherwise.
 const ROUNDS: u16 = 5;

@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::ProgramFd;
+use aya::{
+    programs::ProgramFd,
+    sys::{Stats, enable_stats},
+};
 
 use super::{
     budget::{Floor, Line},
@@ -24,9 +27,9 @@ use super::{
 use crate::lab::{Flood, Guard, Lab, Nginx, SERVER_IPV4, cores};
 
 /// How long traffic runs before it is measured.
-const BEFORE: Duration = Duration::from_millis(300);
+const BEFORE: Duration = Duration::from_millis(200);
 /// How long it is measured.
-const MEASURED: Duration = Duration::from_millis(700);
+const MEASURED: Duration = Duration::from_millis(500);
 /// Frames a second of a flood: far below what any of the programs could do.
 const RATE: u64 = 250_000;
 /// SYNs a second of which all are tracked.
@@ -49,7 +52,10 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
     lab.separate_cores()?;
     let nginx = Nginx::start(lab)?;
     let sink = Sink::start(lab)?;
-    let statistics = Statistics::turn_on()?;
+    // While this is open the kernel measures each run of a BPF program, as with
+    // `kernel.bpf_stats_enabled`, which would stay on when the bench is killed.
+    let statistics =
+        enable_stats(Stats::RunTime).context("turning the statistics of BPF programs on")?;
     let mut all = vec![Rounds::default(); lines.len()];
     for _ in 0..rounds {
         for setting in Setting::ALL {
@@ -194,25 +200,6 @@ fn runs(program: &ProgramFd) -> Result<Runs> {
         nanoseconds: number("run_time_ns:")?,
         count: number("run_cnt:")?,
     })
-}
-
-/// The kernel measures each run of a BPF program while this lives.
-struct Statistics;
-
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-impl Statistics {
-    fn turn_on() -> Result<Self> {
-        std::fs::write(STATISTICS, "1").context("turning the statistics of BPF programs on")?;
-        Ok(Self)
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        // Left on they cost a little, and nothing can be done here.
-        let _ = std::fs::write(STATISTICS, "0");
-    }
 }
 
 /// Takes whatever connections to a guarded port send.
