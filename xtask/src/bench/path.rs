@@ -31,7 +31,7 @@ const BEFORE: Duration = Duration::from_millis(200);
 /// How long it is measured.
 const MEASURED: Duration = Duration::from_millis(500);
 /// Frames a second of a flood: far below what any of the programs could do.
-const RATE: u64 = 250_000;
+const RATE: u64 = 1_000_000;
 /// SYNs a second of which all are tracked.
 const FEW: u64 = 15_000;
 /// A port whose connections are kept busy.
@@ -129,11 +129,17 @@ const fn with_tc(line: Line) -> bool {
 enum Setting {
     Observing,
     Protecting,
+    Denying,
     KernelCookies,
 }
 
 impl Setting {
-    const ALL: [Self; 3] = [Self::Observing, Self::Protecting, Self::KernelCookies];
+    const ALL: [Self; 4] = [
+        Self::Observing,
+        Self::Protecting,
+        Self::Denying,
+        Self::KernelCookies,
+    ];
 
     const fn of(line: Line) -> Self {
         match line {
@@ -143,6 +149,7 @@ impl Setting {
             | Line::Tracked
             | Line::Untracked => Self::Observing,
             Line::KernelCookieIpv4 | Line::KernelCookieIpv6 => Self::KernelCookies,
+            Line::Denied => Self::Denying,
             _ => Self::Protecting,
         }
     }
@@ -150,7 +157,8 @@ impl Setting {
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Observing => &["--mode", "observe"],
-            Self::Protecting => &["--mode", "protect", "--set", "lists.deny=10.200.0.0/16"],
+            Self::Protecting => &["--mode", "protect"],
+            Self::Denying => &["--mode", "protect", "--set", "lists.deny=10.200.0.0/16"],
             Self::KernelCookies => &["--mode", "protect", "--engine", "kernel"],
         }
     }
