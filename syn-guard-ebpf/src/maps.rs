@@ -119,6 +119,11 @@ pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::pinned(REASONS.len() as u32
 #[map]
 pub static CONNECTION_FILTER: Array<[u64; CONNECTION_WORDS]> = Array::pinned(1, 0);
 
+/// One value, written by the controller: when it last marked all connections of
+/// all services that protected then, `CLOCK_MONOTONIC` ns; 0: it did not.
+#[map]
+pub static ALL_MARKED: Array<u64> = Array::pinned(1, 0);
+
 /// One value: the same marks, closer together.
 #[map]
 pub static NEAR_CONNECTION_FILTER: Array<[u64; NEAR_WORDS]> = Array::pinned(1, 0);

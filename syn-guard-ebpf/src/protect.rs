@@ -159,7 +159,11 @@ fn kernels_cookie(
         socket.release();
         return Err(Reason::KnownConnection);
     }
-    filters::forget_established(hash);
+    if filters::may_be_connection(hash) {
+        // An earlier connection of this flow is over; who is not marked had none
+        // lately.
+        filters::forget_established(hash);
+    }
     let cookie = kernel_cookie::make(context, &socket, headers, tcp);
     socket.release();
     cookie.ok_or(Reason::Unanswerable)

@@ -4,6 +4,7 @@ use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Tcp, flags};
 
 use crate::half_open::{self, End};
+use crate::state::Service;
 use crate::{clock, filters};
 
 /// Sequence numbers ahead of the expected one that the stack still takes: the
@@ -12,10 +13,11 @@ const WINDOW: u32 = 65_536;
 
 /// Takes note of a segment that goes to the stack.
 #[inline(always)]
-pub fn handle(flow: &Flow, hash: u32, tcp: &Tcp) {
+pub fn handle(flow: &Flow, hash: u32, tcp: &Tcp, service: &Service) {
     filters::mark_connection(hash);
     if tcp.flags & (flags::ACK | flags::RST) == 0
         || tcp.flags & flags::SYN != 0
+        || service.half_open() == 0
         || !filters::may_be_half_open(hash)
     {
         return;

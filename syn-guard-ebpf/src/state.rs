@@ -3,13 +3,13 @@
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 use core::ptr::{addr_of, addr_of_mut};
 
-use syn_guard_common::abi::{Event, EventKind, ServiceConfig, ServiceState, State};
+use syn_guard_common::abi::{ALL_MARKED_NS, Event, EventKind, ServiceConfig, ServiceState, State};
 use syn_guard_common::address::Address;
 
 use crate::count;
 use crate::level::Level;
 use crate::maps::{
-    ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE, VALIDATING,
+    ALL_MARKED, ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE, VALIDATING,
 };
 
 /// A service's slot with its state.
@@ -116,6 +116,23 @@ impl Service {
     pub fn state(&self) -> State {
         // SAFETY: a map value; a word is read whole.
         State::from_u32(unsafe { addr_of!((*self.state).state).read_volatile() })
+    }
+
+    /// Whether every connection that it has is marked in the connection filter: those
+    /// that were there when the controller marked all, while it protected already,
+    /// and those that came since, which the data path saw.
+    #[inline(always)]
+    pub fn has_all_marked(&self, now_ns: u64) -> bool {
+        let Some(marked) = ALL_MARKED.get_ptr(0) else {
+            return false;
+        };
+        // SAFETY: map values; words are read whole.
+        unsafe {
+            let at = marked.read_volatile();
+            self.state() == State::Protecting
+                && at > addr_of!((*self.state).since_ns).read_volatile()
+                && now_ns.wrapping_sub(at) < ALL_MARKED_NS
+        }
     }
 
     /// Whether its cookies are validated.

@@ -1,9 +1,10 @@
 //! ACKs in XDP: those of no connection are told from the others, and dropped
 //! where they are too many, before they cost the stack anything.
 //!
-//! Only a look-up tells them for certain: a connection may have been silent for
-//! hours. Flows found established lately and flows that a cookie went to are not
-//! looked up.
+//! A look-up tells them for certain: a connection may have been silent for hours.
+//! Flows found established lately and flows that a cookie went to are not looked
+//! up, and past the limit none that is not marked, while the controller marks all
+//! connections again and again.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::XdpContext;
@@ -44,6 +45,16 @@ pub fn handle(
     if listeners::find(flow).is_none() {
         return Reason::Segment;
     }
+    let counts = !off && sent != Sent::Maybe;
+    if counts
+        && service.has_all_marked(clock::now_ns())
+        && are_too_many(service.slot)
+        && !filters::may_be_connection(hash)
+    {
+        // A look-up would find nothing else.
+        count::service(service.slot, |counters| counters.strays_dropped += 1);
+        return Reason::AckFlood;
+    }
     let Some(socket) = Socket::find(context.as_ptr(), flow) else {
         return Reason::Segment;
     };
@@ -57,7 +68,6 @@ pub fn handle(
         socket.release();
         return Reason::Segment;
     }
-    let counts = !off && sent != Sent::Maybe;
     if counts && are_too_many(service.slot) {
         socket.release();
         count::service(service.slot, |counters| counters.strays_dropped += 1);

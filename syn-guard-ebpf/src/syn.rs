@@ -42,7 +42,7 @@ pub fn handle(context: &XdpContext) -> Reason {
         let forgotten = flow.forget(&packet);
         let reason = stray::handle(context, &headers, &tcp, &forgotten, hash, &service);
         if reason.action() == Action::Pass {
-            segment::handle(&flow, hash, &tcp);
+            segment::handle(&flow, hash, &tcp, &service);
         }
         return reason;
     }

@@ -26,6 +26,10 @@ pub const CONNECTION_WORDS: usize = 1 << 15;
 /// Words of the small filter before it (16 KiB).
 pub const NEAR_WORDS: usize = 1 << 11;
 
+/// For how long all connections are marked after the controller has marked them,
+/// nanoseconds: less than an epoch.
+pub const ALL_MARKED_NS: u64 = 60_000_000_000;
+
 const CELLS: u32 = 28;
 const EPOCH_SHIFT: u32 = 2 * CELLS;
 const MARKS: u64 = (1 << CELLS) - 1;

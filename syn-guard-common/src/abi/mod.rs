@@ -20,8 +20,8 @@ mod tracking;
 mod verdict;
 
 pub use connection::{
-    CONNECTION_WORDS, NEAR_WORDS, connection_mark, connection_marked, connection_word,
-    is_connection_marked,
+    ALL_MARKED_NS, CONNECTION_WORDS, NEAR_WORDS, connection_mark, connection_marked,
+    connection_word, is_connection_marked,
 };
 pub use control::{Command, Operation};
 pub use counters::{HANDSHAKE_BOUNDS_MS, HANDSHAKE_BUCKETS, ServiceCounters, handshake_bucket};

@@ -228,7 +228,9 @@ impl Controller {
                     }
                 }
                 if began {
-                    self.services.mark_again(&self.datapath);
+                    self.tell("connections", |controller| {
+                        controller.services.mark_again(&mut controller.datapath)
+                    });
                 }
                 self.keep_hardened();
                 self.keep_kernel_engine_or_say();

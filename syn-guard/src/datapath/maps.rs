@@ -30,6 +30,7 @@ pub struct Maps {
     state: Array<MapData, ServiceState>,
     any_protecting: Array<MapData, u32>,
     validating: Array<MapData, u64>,
+    all_marked: Array<MapData, u64>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     listeners: HashMap<MapData, ListenerKey, Listener>,
     routes: LpmTrie<MapData, Address, u32>,
@@ -94,6 +95,7 @@ impl Maps {
             state: take!(ebpf, "SERVICE_STATE"),
             any_protecting: take!(ebpf, "ANY_PROTECTING"),
             validating: take!(ebpf, "VALIDATING"),
+            all_marked: take!(ebpf, "ALL_MARKED"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
             listeners: take!(ebpf, "LISTENERS"),
             routes: take!(ebpf, "ROUTES"),
@@ -211,6 +213,17 @@ impl Maps {
         self.validating
             .get(&0, 0)
             .map_err(|error| broken("VALIDATING", &error))
+    }
+
+    /// Tells the data path when all connections of all services that protected then
+    /// were marked, `CLOCK_MONOTONIC` ns; 0: not all of them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_all_marked(&mut self, at_ns: u64) -> Result<(), DataPathError> {
+        self.all_marked
+            .set(0, at_ns, 0)
+            .map_err(|error| broken("ALL_MARKED", &error))
     }
 
     /// Tells the data path whether any service protects. It notices itself when

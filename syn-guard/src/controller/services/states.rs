@@ -110,7 +110,7 @@ impl Services {
             }
         }
         if self.any_protecting() && now_ns().saturating_sub(self.marked_at_ns) > MARK_EVERY_NS {
-            self.mark_again(datapath);
+            self.mark_again(datapath)?;
         }
         Ok(())
     }
@@ -133,10 +133,22 @@ impl Services {
     }
 
     /// Tells the data path again of what protecting services have.
-    pub fn mark_again(&mut self, datapath: &DataPath) {
-        self.marked_at_ns = now_ns();
-        let ports = self.ports_that(|guarded| guarded.state() == State::Protecting);
-        mark_connections(datapath, &ports, false);
+    ///
+    /// # Errors
+    /// When the states cannot be read or the data path cannot be told that all is
+    /// marked; that a connection cannot be is said.
+    pub fn mark_again(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        let now = now_ns();
+        self.marked_at_ns = now;
+        // As the data path has them: of what it began meanwhile no event may have
+        // come yet.
+        let states = datapath.maps.states(self.slots.in_use())?;
+        let ports = self.ports_that(|guarded| {
+            let state = states.get(guarded.slot as usize);
+            state.is_some_and(|state| State::from_u32(state.state) == State::Protecting)
+        });
+        let all = mark_connections(datapath, &ports, false);
+        Ok(datapath.maps.set_all_marked(if all { now } else { 0 })?)
     }
 }
 
@@ -216,8 +228,8 @@ impl Said {
 
 /// Tells the data path of every connection on these ports: its SYN must go to
 /// the stack, however long it was silent. Half-open ones need it only when
-/// guarding begins: later each is marked by its SYN.
-pub(super) fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_open: bool) {
+/// guarding begins: later each is marked by its SYN. Whether it was told of all.
+pub(super) fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_open: bool) -> bool {
     let (mut marked, mut failed) = (0_usize, None);
     let walked = for_each_connection(ports, |connection| {
         if connection.state == TcpState::SynRecv && !half_open {
@@ -234,6 +246,7 @@ pub(super) fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_o
             Err(error) => failed = Some(error),
         }
     });
+    let all = walked.is_ok() && failed.is_none();
     if let Err(error) = walked {
         warn!("connections of guarded services are not known: {error}");
     }
@@ -241,4 +254,5 @@ pub(super) fn mark_connections(datapath: &DataPath, ports: &HashSet<u16>, half_o
         warn!("connections of guarded services could not be told: {error}");
     }
     debug!(marked, "told the data path of existing connections");
+    all
 }
