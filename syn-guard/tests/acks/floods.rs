@@ -111,6 +111,8 @@ fn touches_no_connection(syns: Option<u64>) {
             std::thread::sleep(Duration::from_millis(300));
         }
         let report = clients.join().unwrap();
+        // In the middle of it some speak that were silent since before the guard came.
+        silent[..3].iter_mut().for_each(|it| it.ask().unwrap());
         let rate = flood.sent().unwrap() as f64 / flood.elapsed().as_secs_f64();
         let sent = flood.stop().unwrap();
         let seconds = begun.elapsed().as_secs_f64();
