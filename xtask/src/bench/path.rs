@@ -168,8 +168,12 @@ impl Setting {
 fn floor(lab: &Lab, line: Line, nginx: &Nginx) -> Result<f64> {
     match line.floor() {
         Floor::Pass => {
-            let passing = lab.attach_passing()?;
-            mean(&[&passing.program()?], || Traffic::start(lab, line, nginx))
+            let mut passing = lab.attach_passing()?;
+            // To measure a program takes some 20 ns, which it counts as the program's.
+            let tc = with_tc(line).then(|| passing.attach_tc(lab)).transpose()?;
+            let xdp = passing.program()?;
+            let both: Vec<_> = std::iter::once(&xdp).chain(&tc).collect();
+            mean(&both, || Traffic::start(lab, line, nginx))
         }
         Floor::Bounce => {
             let bouncing = lab.attach_floor()?;

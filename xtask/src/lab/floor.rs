@@ -73,6 +73,11 @@ impl Passing {
         Self::attach_program(server, SERVER_INTERFACE, XdpMode::Driver, TOUCH)
     }
 
+    /// Attaches a TC program behind it that passes everything too, and returns that.
+    pub fn attach_tc(&mut self, lab: &Lab) -> Result<ProgramFd> {
+        object::attach_tc(&mut self.ebpf, "pass_tc", lab.server(), SERVER_INTERFACE)
+    }
+
     /// Attaches it to any interface of a namespace. The peer of a veth receives what native XDP
     /// programs send back only while it runs one itself.
     pub fn attach_to(namespace: &Namespace, interface: &str) -> Result<Self> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    programs::{ProgramFd, Xdp, XdpMode},
+    programs::{ProgramFd, SchedClassifier, TcAttachType, Xdp, XdpMode},
 };
 
 use super::Namespace;
@@ -77,4 +77,24 @@ pub(super) fn attach_in(
         .run(|| program.attach(interface, mode))?
         .with_context(|| format!("attaching {name} to {interface}"))?;
     Ok(())
+}
+
+/// Loads a TC program and attaches it to what comes into an interface of a namespace.
+pub(super) fn attach_tc(
+    ebpf: &mut Ebpf,
+    name: &str,
+    namespace: &Namespace,
+    interface: &str,
+) -> Result<ProgramFd> {
+    let program: &mut SchedClassifier = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the lab's object has no program {name}"))?
+        .try_into()?;
+    program
+        .load()
+        .with_context(|| format!("loading the program {name}"))?;
+    namespace
+        .run(|| program.attach(interface, TcAttachType::Ingress))?
+        .with_context(|| format!("attaching {name} to {interface}"))?;
+    Ok(program.fd()?.try_clone()?)
 }

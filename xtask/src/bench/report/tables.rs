@@ -47,8 +47,8 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     optional(report.flat_out.map(|flat| {
         let mut table = Table::new(
             "Flat out on one core",
-            "Answers a second to forged SYNs, as many as come; rounds of the guard and of the floor \
-             in turn.",
+            "The most answers a second to forged SYNs, of which 2, 2.5 or 3 millions or as many as \
+             can be made come; rounds of the guard and of the floor in turn.",
             &["", "median", "rounds"],
         );
         table.rows = [
