@@ -7,6 +7,7 @@ use syn_guard_common::flow::Flow;
 
 use crate::maps::{HALF_OPEN, SETTINGS, SOURCES};
 use crate::state::{self, Service};
+use crate::zero::zero;
 use crate::{count, filters, sources};
 
 /// How a half-open connection ends.
@@ -67,10 +68,16 @@ fn count_source(flow: &Flow, slot: u32, half_open: u64) {
         note_limit(&key, settings, half_open);
         return;
     }
+    let zero = zero();
     let source = Source {
         half_open,
         syns: 1,
-        ..Source::default()
+        completed: zero,
+        reset: zero,
+        expired: zero,
+        unanswered: zero,
+        unanswered_tick: zero,
+        dropped_tick: zero,
     };
     // Fails when another CPU was first: one SYN goes uncounted.
     let _ = SOURCES.insert(&key, &source, 1);

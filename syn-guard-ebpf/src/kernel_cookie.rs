@@ -14,11 +14,12 @@ use syn_guard_common::wire::{Frame as _, Headers, Tcp};
 use crate::frame::Packet;
 use crate::sockets::Socket;
 use crate::state::Service;
+use crate::zero::zero;
 use crate::{count, filters, handed, sources};
 
-/// Bytes that hold a TCP header with all its options, and the bound that the
+/// Words that hold a TCP header with all its options, and the bound that the
 /// verifier knows of its length.
-const TCP_WORDS: usize = 16;
+const TCP_WORDS: usize = 8;
 
 /// The kernel's cookie for a SYN to `listener`; none where the kernel would
 /// send none: `net.ipv4.tcp_syncookies` is not 2 and the queue not full, or the
@@ -26,7 +27,7 @@ const TCP_WORDS: usize = 16;
 #[inline(always)]
 pub fn make(context: &XdpContext, listener: &Socket, headers: &Headers, tcp: &Tcp) -> Option<u32> {
     let packet = Packet::of_xdp(context);
-    let mut header = [0_u32; TCP_WORDS];
+    let mut header = [zero(); TCP_WORDS];
     // A copy of its own: Linux 6.1's verifier does not learn from the check of
     // one copy what it says of another.
     let length = packet.forget(tcp.length, 63);

@@ -45,6 +45,7 @@ mod state;
 mod stray;
 mod syn;
 mod validate;
+mod zero;
 
 use aya_ebpf::bindings::tcx_action_base::{TCX_DROP, TCX_NEXT};
 use aya_ebpf::bindings::xdp_action;

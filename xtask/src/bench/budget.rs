@@ -97,11 +97,11 @@ impl Line {
     pub const fn guarded_ns(self) -> f64 {
         match self {
             Self::Untracked => 150.0,
-            Self::CookieIpv4 => 110.0,
-            Self::CookieIpv6 => 120.0,
-            Self::BogusAck => 200.0,
-            Self::KernelCookieIpv4 | Self::KernelCookieIpv6 => 390.0,
-            Self::Tracked => 1000.0,
+            Self::CookieIpv4 => 115.0,
+            Self::CookieIpv6 => 130.0,
+            Self::BogusAck => 110.0,
+            Self::KernelCookieIpv4 | Self::KernelCookieIpv6 => 330.0,
+            Self::Tracked => 1100.0,
             _ => self.budget_ns(),
         }
     }
