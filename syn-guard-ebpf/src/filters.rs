@@ -71,14 +71,14 @@ pub fn mark_syn(hash: u32) {
 
 /// Whether there may be a socket for this flow.
 #[inline(always)]
-pub fn may_be_connection(hash: u32) -> bool {
+pub fn may_be_connection(hash: u32, now_ns: u64) -> bool {
     let (Some(near), Some(words)) = (
         NEAR_CONNECTION_FILTER.get_ptr(0),
         CONNECTION_FILTER.get_ptr(0),
     ) else {
         return true;
     };
-    let (mark, epoch) = (connection_mark(hash), cookie::epoch(now_ns()));
+    let (mark, epoch) = (connection_mark(hash), cookie::epoch(now_ns));
     // SAFETY: a word of the map value.
     let word = unsafe {
         near.cast::<u64>()

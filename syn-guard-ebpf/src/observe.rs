@@ -9,17 +9,16 @@ use syn_guard_common::flow::Flow;
 use crate::half_open::End;
 use crate::maps::TRACK_BUDGETS;
 use crate::state::Service;
-use crate::{clock, count, filters, half_open};
+use crate::{count, filters, half_open};
 
 /// Takes note of a SYN; true when with it the service starts to protect, so
 /// that this SYN is answered already.
 #[inline(always)]
-pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32) -> bool {
+pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32, now: u64) -> bool {
     let Some(config) = service.config() else {
         return false;
     };
     let slot = service.slot;
-    let now = clock::now_ns();
     // Past the budget a SYN that came again counts as one that is not tracked: a
     // flood would pay for a look-up that it always misses.
     let tracks = within_budget(now);

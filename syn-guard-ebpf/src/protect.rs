@@ -8,13 +8,13 @@ use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use syn_guard_common::abi::{Listener, Reason, listener_flags};
 use syn_guard_common::cookie::{self, Terms};
-use syn_guard_common::flow::Flow;
-use syn_guard_common::wire::{Frame as _, Headers, SynAck, Tcp, read_options};
+use syn_guard_common::wire::{Frame as _, SynAck, read_options};
 
 use crate::frame::{Packet, change_length, frame_length};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
+use crate::syn::Syn;
 use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
@@ -27,63 +27,44 @@ const FULL_NS: u64 = 150_000_000;
 #[inline(always)]
 pub fn handle(
     context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    hash: u32,
+    syn: &Syn,
     service: &Service,
     listener: *mut Listener,
 ) -> Reason {
-    let reason = decide(context, headers, tcp, flow, hash, listener);
+    let reason = decide(context, syn, listener);
     if reason == Reason::CookieSent {
-        sent::mark(hash);
+        sent::mark(syn.hash);
         count::service(service.slot, |counters| counters.cookies_sent += 1);
     } else {
         // Where nobody listens, somebody may since the last look.
-        filters::mark_syn(hash);
+        filters::mark_syn(syn.hash);
     }
     reason
 }
 
 #[inline(always)]
-fn decide(
-    context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    hash: u32,
-    listener: *mut Listener,
-) -> Reason {
+fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     // SAFETY: a map value; what the controller writes meanwhile may be torn
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
-    if listener_flags & listener_flags::NO_COOKIES != 0 || !headers.is_answerable() {
+    if listener_flags & listener_flags::NO_COOKIES != 0 || !syn.headers.is_answerable() {
         return Reason::Unanswerable;
     }
     // SAFETY: as above.
     let full_until = unsafe { addr_of!((*listener).full_until_ns).read_volatile() };
-    if full_until != 0 && clock::now_ns() < full_until {
+    if full_until != 0 && syn.now_ns < full_until {
         return Reason::AcceptQueueFull;
     }
     let mut kernels = 0;
     if engine::is_kernel() {
-        match kernels_cookie(context, headers, tcp, flow, hash) {
+        match kernels_cookie(context, syn) {
             Ok(cookie) => kernels = cookie,
             Err(reason) => return reason,
         }
-    } else if let Some(reason) = look_up_now_and_then(context, flow, hash, listener, listener_flags)
-    {
+    } else if let Some(reason) = look_up_now_and_then(context, syn, listener, listener_flags) {
         return reason;
     }
-    match answer(
-        context,
-        headers,
-        tcp,
-        flow,
-        listener,
-        listener_flags,
-        kernels,
-    ) {
+    match answer(context, syn, listener, listener_flags, kernels) {
         Some(()) => Reason::CookieSent,
         None => Reason::Unanswerable,
     }
@@ -94,8 +75,7 @@ fn decide(
 #[inline(always)]
 fn look_up_now_and_then(
     context: &XdpContext,
-    flow: &Flow,
-    hash: u32,
+    syn: &Syn,
     listener: *mut Listener,
     listener_flags: u32,
 ) -> Option<Reason> {
@@ -108,13 +88,13 @@ fn look_up_now_and_then(
     };
     let jiffies = clock::jiffies();
     let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;
-    if probe || filters::may_be_connection(hash) {
-        let known = known(context.as_ptr(), flow);
+    if probe || filters::may_be_connection(syn.hash, syn.now_ns) {
+        let known = known(context.as_ptr(), &syn.flow);
         if known == Known::Connection {
             return Some(Reason::KnownConnection);
         }
         // An earlier connection of this flow is over: its ACKs are looked at.
-        filters::forget_established(hash);
+        filters::forget_established(syn.hash);
         let now_gone = u32::from(known == Known::Nothing);
         // SAFETY: as above.
         unsafe {
@@ -126,14 +106,14 @@ fn look_up_now_and_then(
         if known == Known::FullListener {
             // One of a group speaks for itself only.
             if listener_flags & listener_flags::GROUP == 0 {
-                let until = clock::now_ns() + FULL_NS;
+                let until = syn.now_ns + FULL_NS;
                 // SAFETY: as above.
                 unsafe { addr_of_mut!((*listener).full_until_ns).write_volatile(until) }
             }
             return Some(Reason::AcceptQueueFull);
         }
         if now_gone != 0 {
-            debug!(context, "no listener on port {}", flow.local_port);
+            debug!(context, "no listener on port {}", syn.flow.local_port);
             return Some(Reason::NoListener);
         }
     } else if gone != 0 {
@@ -144,27 +124,21 @@ fn look_up_now_and_then(
 
 /// A cookie of the kernel's.
 #[inline(always)]
-fn kernels_cookie(
-    context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
-    hash: u32,
-) -> Result<u32, Reason> {
-    let Some(socket) = Socket::find(context.as_ptr(), flow) else {
-        debug!(context, "no listener on port {}", flow.local_port);
+fn kernels_cookie(context: &XdpContext, syn: &Syn) -> Result<u32, Reason> {
+    let Some(socket) = Socket::find(context.as_ptr(), &syn.flow) else {
+        debug!(context, "no listener on port {}", syn.flow.local_port);
         return Err(Reason::NoListener);
     };
     if !socket.is_listener() {
         socket.release();
         return Err(Reason::KnownConnection);
     }
-    if filters::may_be_connection(hash) {
+    if filters::may_be_connection(syn.hash, syn.now_ns) {
         // An earlier connection of this flow is over; who is not marked had none
         // lately.
-        filters::forget_established(hash);
+        filters::forget_established(syn.hash);
     }
-    let cookie = kernel_cookie::make(context, &socket, headers, tcp);
+    let cookie = kernel_cookie::make(context, &socket, &syn.headers, &syn.tcp);
     socket.release();
     cookie.ok_or(Reason::Unanswerable)
 }
@@ -174,13 +148,14 @@ fn kernels_cookie(
 #[inline(always)]
 fn answer(
     context: &XdpContext,
-    headers: &Headers,
-    tcp: &Tcp,
-    flow: &Flow,
+    syn: &Syn,
     listener: *mut Listener,
     listener_flags: u32,
     kernels_cookie: u32,
 ) -> Option<()> {
+    let Syn {
+        headers, tcp, flow, ..
+    } = syn;
     let packet = Packet::of_xdp(context);
     let options = read_options(&packet, headers, tcp);
     if options.found & engine::known_signatures() != 0
@@ -192,7 +167,7 @@ fn answer(
     let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
     // SAFETY: a map value.
     let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
-    let now = clock::now_ns();
+    let now = syn.now_ns;
     let (terms, cookie) = if engine::is_kernel() {
         let terms = Terms::grant_by_kernel(&options, ecn, listener.flags);
         (terms.forget(&packet), kernels_cookie)

@@ -51,7 +51,7 @@ pub enum Standing {
 
 /// Counts a SYN. Limits hold where the service protects.
 #[inline(always)]
-pub fn syn(slot: u32, flow: &Flow, flow_hash: u32, protects: bool) -> Standing {
+pub fn syn(slot: u32, flow: &Flow, flow_hash: u32, protects: bool, now: u64) -> Standing {
     let (Some(settings), Some(prefixes), Some(totals)) = (
         SETTINGS.get(0),
         PREFIX_SKETCH.get_ptr_mut(0),
@@ -61,7 +61,6 @@ pub fn syn(slot: u32, flow: &Flow, flow_hash: u32, protects: bool) -> Standing {
     };
     // SAFETY: this CPU's own values.
     let (prefixes, totals) = unsafe { (&mut *prefixes, &mut *totals) };
-    let now = clock::now_ns();
     let second = sketch::second(now);
     totals.begin(second);
     let weight = totals.weight(seed() ^ u64::from(flow_hash));

@@ -46,10 +46,11 @@ pub fn handle(
         return Reason::Segment;
     }
     let counts = !off && sent != Sent::Maybe;
+    let now = clock::now_ns();
     if counts
-        && service.has_all_marked(clock::now_ns())
+        && service.has_all_marked(now)
         && are_too_many(service.slot)
-        && !filters::may_be_connection(hash)
+        && !filters::may_be_connection(hash, now)
     {
         // A look-up would find nothing else.
         count::service(service.slot, |counters| counters.strays_dropped += 1);

@@ -2,15 +2,30 @@
 
 use aya_ebpf::programs::XdpContext;
 use syn_guard_common::abi::{Action, ListKind, Reason, State};
+use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::sources::Standing;
 use crate::state::{Service, any_protecting};
 use crate::{
-    count, filters, fragment, listeners, observe, prefixes, protect, segment, sources, stray,
-    validate,
+    clock, count, filters, fragment, listeners, observe, prefixes, protect, segment, sources,
+    stray, validate,
 };
+
+/// A SYN to a service.
+pub struct Syn {
+    /// Where its headers stand.
+    pub headers: Headers,
+    /// Its TCP header.
+    pub tcp: Tcp,
+    /// Its connection.
+    pub flow: Flow,
+    /// The flow's hash.
+    pub hash: u32,
+    /// `CLOCK_MONOTONIC` nanoseconds, as [`clock::now_ns`] says.
+    pub now_ns: u64,
+}
 
 /// Decides about a frame.
 #[inline(always)]
@@ -83,15 +98,23 @@ pub fn handle(context: &XdpContext) -> Reason {
         return reason;
     }
     let protects = state == State::Protecting;
-    match sources::syn(service.slot, &flow, hash, protects) {
+    let now = clock::now_ns();
+    match sources::syn(service.slot, &flow, hash, protects, now) {
         Standing::Fine => {}
         Standing::OverSource => return Reason::SourceLimit,
         Standing::OverReplies => return Reason::ReplyLimit,
     }
-    if protects || observe::handle(&service, &flow, hash, tcp.sequence) {
-        let reason = protect::handle(context, &headers, &tcp, &flow, hash, &service, listener);
+    if protects || observe::handle(&service, &flow, hash, tcp.sequence, now) {
+        let syn = Syn {
+            headers,
+            tcp,
+            flow,
+            hash,
+            now_ns: now,
+        };
+        let reason = protect::handle(context, &syn, &service, listener);
         if reason != Reason::CookieSent {
-            sources::passed(service.slot, &flow);
+            sources::passed(service.slot, &syn.flow);
         }
         return reason;
     }
