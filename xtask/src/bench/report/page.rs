@@ -248,7 +248,10 @@ mod tests {
         for part in [
             "cargo xtask bench --docs",
             "Linux 6.18, 2 cores",
-            &format!("| {line} | 80 | 95 | 90 to 99 | no |  |"),
+            &format!(
+                "| {line} | 80 | 95 | 90 to 99 | no | {} |",
+                budget::Line::CookieIpv4.bound()
+            ),
             &format!("| {line} | 46 | 95 | 90 to 99 | 80 | - |"),
             &format!("| {line} | 15 | 78 | 77 to 79 | 80 |"),
             "| --- | --- | --- | --- | --- |",
