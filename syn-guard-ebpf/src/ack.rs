@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{Listener, Reason, Sent, State};
+use syn_guard_common::abi::{Reason, Sent, State};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
@@ -68,9 +68,9 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         return None;
     }
     // What is forwarded or for another address is none of ours.
-    let listener = listeners::find(&flow)?;
+    listeners::find(&flow)?;
     let off = service.state() == State::Off;
-    if off && sent::lately(hash) != Sent::Maybe {
+    if off && sent::lately(hash, true) != Sent::Maybe {
         // Nothing of it is dropped any more, but nobody tries for a cookie that
         // none got, or tries on.
         return None;
@@ -86,14 +86,12 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let timestamps = options.found & found::TIMESTAMPS != 0;
     let sequence = tcp.sequence.wrapping_sub(1);
     match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
-        Some(terms) => complete(
-            context, &service, listener, &flow, hash, cookie, &terms, &options,
-        ),
+        Some(terms) => complete(context, &service, &flow, hash, cookie, &terms, &options),
         None if off => {
             sent::tried(hash);
             None
         }
-        None => without_cookie(context, &packet, &headers, &service, listener, &flow, hash),
+        None => without_cookie(context, &packet, &headers, &service, &flow, hash),
     }
 }
 
@@ -126,13 +124,14 @@ fn find_headers(context: &TcContext, packet: &Packet<'_>) -> Option<Headers> {
 fn complete(
     context: &TcContext,
     service: &Service,
-    listener: *mut Listener,
     flow: &Flow,
     hash: u32,
     cookie: u32,
     terms: &Terms,
     options: &Options,
 ) -> Option<Reason> {
+    // Found again: the verifier follows what lies between for each map that it may be in.
+    let listener = listeners::find(flow)?;
     // SAFETY: a map value.
     let (flags, full_until) = unsafe { ((*listener).flags, (*listener).full_until_ns) };
     let socket = Socket::find(context.as_ptr(), flow)?;
@@ -203,11 +202,11 @@ fn without_cookie(
     packet: &Packet<'_>,
     headers: &Headers,
     service: &Service,
-    listener: *const Listener,
     flow: &Flow,
     hash: u32,
 ) -> Option<Reason> {
-    let sent = sent::lately(hash);
+    let listener = listeners::find(flow)?;
+    let sent = sent::lately(hash, false);
     if sent == Sent::No {
         return None;
     }

@@ -1,10 +1,12 @@
 //! What the controller says of listeners, by the client's route.
 
+use core::ptr::{addr_of, addr_of_mut};
+
 use aya_ebpf::maps::lpm_trie::Key;
-use syn_guard_common::abi::{Listener, ListenerKey, listener_flags};
+use syn_guard_common::abi::{Listener, ListenerKey, NearListener, listener_flags};
 use syn_guard_common::flow::Flow;
 
-use crate::maps::{LISTENERS, ROUTES};
+use crate::maps::{LISTENERS, NEAR_LISTENERS, ROUTES};
 
 /// Bits of an address.
 const ADDRESS_BITS: u32 = 128;
@@ -13,7 +15,15 @@ const ADDRESS_BITS: u32 = 128;
 /// there, and whether its accept queue is full, is written here only.
 #[inline(always)]
 pub fn find(flow: &Flow) -> Option<*mut Listener> {
-    find_for(flow, 0)
+    let key = key(flow, 0);
+    let near = NEAR_LISTENERS.get_ptr_mut(NearListener::cell(&key))?;
+    // SAFETY: a map value; of what the controller writes meanwhile the key is last.
+    let there = unsafe { addr_of!((*near).key).read_volatile() };
+    if there == key {
+        // SAFETY: a field of the map value.
+        return Some(unsafe { addr_of_mut!((*near).listener) });
+    }
+    LISTENERS.get_ptr_mut(&key)
 }
 
 /// What `listener`, found by [`find`], says to the flow's client.
@@ -22,19 +32,19 @@ pub fn for_client(flow: &Flow, listener: *mut Listener, flags: u32) -> *mut List
     if flags & listener_flags::ROUTED == 0 {
         return listener;
     }
-    let key = Key::new(ADDRESS_BITS, flow.remote);
-    match ROUTES.get(&key) {
-        Some(route) => find_for(flow, *route).unwrap_or(listener),
+    match ROUTES.get(&Key::new(ADDRESS_BITS, flow.remote)) {
+        Some(route) => LISTENERS
+            .get_ptr_mut(&key(flow, *route))
+            .unwrap_or(listener),
         None => listener,
     }
 }
 
 #[inline(always)]
-fn find_for(flow: &Flow, route: u32) -> Option<*mut Listener> {
-    let key = ListenerKey {
+const fn key(flow: &Flow, route: u32) -> ListenerKey {
+    ListenerKey {
         address: flow.local,
-        port: u32::from(flow.local_port),
+        port: flow.local_port as u32,
         route,
-    };
-    LISTENERS.get_ptr_mut(&key)
+    }
 }

@@ -7,9 +7,9 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
     HalfOpen, JUST_COMPLETED_CELLS, LEAST_SLOTS, Listener, ListenerKey, MAX_HALF_OPEN,
-    MAX_LISTENERS, MAX_PREFIXES, MAX_ROUTES, MAX_SOURCES, NEAR_WORDS, OWN_MAC_CELLS, PrefixEntry,
-    REASONS, SENT_CELLS, SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings,
-    Source, SourceKey, SourceSample,
+    MAX_LISTENERS, MAX_PREFIXES, MAX_ROUTES, MAX_SOURCES, NEAR_LISTENERS as NEAR_LISTENER_CELLS,
+    NEAR_WORDS, NearListener, OWN_MAC_CELLS, PrefixEntry, REASONS, SENT_CELLS, SOURCE_CELLS,
+    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -46,6 +46,10 @@ pub static SERVICE_STATE: Array<ServiceState> = Array::pinned(LEAST_SLOTS, 0);
 /// By slot.
 #[map]
 pub static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> = PerCpuArray::pinned(LEAST_SLOTS, 0);
+
+/// Some of them, by cell.
+#[map]
+pub static NEAR_LISTENERS: Array<NearListener> = Array::pinned(NEAR_LISTENER_CELLS, 0);
 
 /// Own addresses and ports somebody listens on, for each route class.
 #[map]
@@ -160,9 +164,10 @@ pub static COMPLETED_LATELY: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static COOKIE_SENT: Array<[u32; SENT_CELLS]> = Array::pinned(1, 0);
 
-/// One value: a tick of them, and the cookies that this CPU sent in it.
+/// One value: a tick of them, the cookies that this CPU sent in it, and the segments
+/// that it took for late ones'.
 #[map]
-pub static COOKIES_SENT: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
+pub static COOKIES_SENT: PerCpuArray<[u32; 3]> = PerCpuArray::pinned(1, 0);
 
 /// One value: the last tick in which so many went that any flow may have got one.
 #[map]

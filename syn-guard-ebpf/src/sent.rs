@@ -1,7 +1,8 @@
 //! Which flows a cookie went to lately.
 
 use syn_guard_common::abi::{
-    SENT_AGE, SENT_MANY, Sent, sent_cell, sent_done, sent_lately, sent_mark, sent_tried,
+    LATE_TRIES, SENT_AGE, SENT_FLOOD_AGE, SENT_MANY, Sent, sent_cell, sent_done, sent_lately,
+    sent_mark, sent_tried,
 };
 
 use crate::clock::jiffies;
@@ -44,10 +45,13 @@ pub fn done(hash: u32) {
     change(hash, |cell| sent_done(cell, hash));
 }
 
-/// Whether a cookie went to this flow lately.
+/// Whether a cookie went to this flow lately. `tries`: a segment that may be any flow's
+/// is one of few.
 #[inline(always)]
-pub fn lately(hash: u32) -> Sent {
-    if went_to_all() {
+pub fn lately(hash: u32, tries: bool) -> Sent {
+    let now = SENT_AGE.mark(jiffies());
+    let all = went_to_all();
+    if SENT_FLOOD_AGE.is_recent(all, now) {
         return Sent::Maybe;
     }
     let Some(cells) = COOKIE_SENT.get_ptr(0) else {
@@ -55,23 +59,33 @@ pub fn lately(hash: u32) -> Sent {
     };
     // SAFETY: a cell of the map value.
     let cell = unsafe { cells.cast::<u32>().add(sent_cell(hash)).read_volatile() };
-    sent_lately(cell, hash, jiffies())
+    let sent = sent_lately(cell, hash, jiffies());
+    if sent != Sent::Maybe && SENT_AGE.is_recent(all, now) && (!tries || is_late_try()) {
+        return Sent::Maybe;
+    }
+    sent
+}
+
+/// A tick, and in it on this CPU: cookies sent, segments that may be late.
+#[inline(always)]
+fn this_tick() -> Option<&'static mut [u32; 3]> {
+    let sent = COOKIES_SENT.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value.
+    let sent = unsafe { &mut *sent };
+    let now = u32::from(SENT_AGE.mark(jiffies()));
+    if sent[0] != now {
+        *sent = [now, 0, 0];
+    }
+    Some(sent)
 }
 
 /// Counts a cookie; whether so many went in this tick that this one need not be
 /// remembered.
 #[inline(always)]
 fn are_many() -> bool {
-    let Some(sent) = COOKIES_SENT.get_ptr_mut(0) else {
+    let Some([tick, count, _]) = this_tick() else {
         return false;
     };
-    // SAFETY: this CPU's own value.
-    let [tick, count] = unsafe { &mut *sent };
-    let now = u32::from(SENT_AGE.mark(jiffies()));
-    if *tick != now {
-        *tick = now;
-        *count = 0;
-    }
     if *count >= SENT_MANY {
         return true;
     }
@@ -80,18 +94,28 @@ fn are_many() -> bool {
         && let Some(all) = COOKIES_TO_ALL.get_ptr_mut(0)
     {
         // SAFETY: a map value; a word is written whole, once a tick.
-        unsafe { all.write_volatile(now) }
+        unsafe { all.write_volatile(*tick) }
     }
     false
 }
 
-/// Whether lately so many cookies went that any flow may have got one.
+/// Counts a segment that may be late, as long as they are few in this tick.
 #[inline(always)]
-fn went_to_all() -> bool {
+fn is_late_try() -> bool {
+    let Some([_, _, late]) = this_tick() else {
+        return false;
+    };
+    let few = *late < LATE_TRIES;
+    *late += u32::from(few);
+    few
+}
+
+/// The last tick in which so many cookies went that any flow may have got one; 0: none.
+#[inline(always)]
+fn went_to_all() -> u8 {
     let Some(all) = COOKIES_TO_ALL.get_ptr(0) else {
-        return true;
+        return 0;
     };
     // SAFETY: a map value; a word is read whole.
-    let tick = unsafe { all.read_volatile() };
-    tick != 0 && SENT_AGE.is_recent(tick as u8, SENT_AGE.mark(jiffies()))
+    unsafe { all.read_volatile() as u8 }
 }

@@ -12,6 +12,9 @@ use crate::maps::{
     ALL_MARKED, ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE, VALIDATING,
 };
 
+/// A coarse time may be so late: a jiffy at HZ=100, and a margin.
+const JIFFY_NS: u64 = 20_000_000;
+
 /// A service's slot with its state.
 #[derive(Clone, Copy)]
 pub struct Service {
@@ -130,7 +133,7 @@ impl Service {
         unsafe {
             let at = marked.read_volatile();
             self.state() == State::Protecting
-                && at > addr_of!((*self.state).since_ns).read_volatile()
+                && at > addr_of!((*self.state).since_ns).read_volatile() + JIFFY_NS
                 && now_ns.wrapping_sub(at) < ALL_MARKED_NS
         }
     }

@@ -37,7 +37,7 @@ pub fn handle(
         return Reason::Segment;
     }
     let off = service.state() == State::Off;
-    let sent = sent::lately(hash);
+    let sent = sent::lately(hash, true);
     if !engine::is_kernel() && (off || sent == Sent::Maybe) {
         // The TC program looks at its cookie.
         return Reason::Segment;

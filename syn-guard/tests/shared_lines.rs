@@ -101,12 +101,12 @@ fn a_forged_syn_that_gets_a_cookie_writes_no_line_that_cpus_share() {
         // While few cookies go they are remembered one by one.
         let few = rig.one_by_one(&mut alone, &rig.shared, SINGLE);
         say("few", &few, SINGLE);
-        let documented = BTreeSet::from(["COOKIE_SENT", "LISTENERS"]);
+        let documented = BTreeSet::from(["COOKIE_SENT", "NEAR_LISTENERS"]);
         assert!(names(&few).is_subset(&documented), "{few:?}");
         assert!(few.get("COOKIE_SENT").copied().unwrap_or(0) <= SINGLE as usize);
 
         // In a flood they are not.
-        let listeners = rig.guard.shared_maps().unwrap().only("LISTENERS");
+        let listeners = rig.guard.shared_maps().unwrap().only("NEAR_LISTENERS");
         let clean = (0..TRIES).any(|_| {
             rig.run(&mut alone, MANY);
             let many = rig.one_by_one(&mut alone, &rig.shared, SINGLE);
@@ -127,7 +127,7 @@ fn a_forged_syn_that_gets_a_cookie_writes_no_line_that_cpus_share() {
             let bulk = before.changed(&rig.shared.read().unwrap());
             say("many, at once", &bulk, MANY);
             let in_bulk: usize = bulk.values().sum();
-            let documented = BTreeSet::from(["LISTENERS"]);
+            let documented = BTreeSet::from(["NEAR_LISTENERS"]);
             names(&many).is_subset(&documented)
                 && names(&bulk).is_subset(&documented)
                 && in_bulk <= 2

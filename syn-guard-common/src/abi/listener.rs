@@ -10,7 +10,7 @@ use crate::address::Address;
 /// | 16 | 4 | port, host byte order |
 /// | 20 | 4 | route class |
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct ListenerKey {
     /// The own address, never a wildcard.
     pub address: Address,
@@ -113,3 +113,70 @@ pub struct Listener {
 }
 
 const _: () = assert!(size_of::<Listener>() == 40);
+
+/// Cells of near listeners (256 KiB).
+pub const NEAR_LISTENERS: u32 = 1 << 12;
+
+/// A cell of near listeners: what a look-up in the hash map finds, in one cache line
+/// and without it. A listener is in its cell or, where another one is, in the map.
+///
+/// The key comes last: whoever finds it finds the listener written, as the kernel
+/// copies values from their beginning to their end (`bpf_long_memcpy`, Linux 6.18).
+///
+/// | offset | size | what |
+/// | --- | --- | --- |
+/// | 0 | 40 | listener |
+/// | 40 | 24 | its key; all zeroes in an empty cell: no service has port 0 |
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct NearListener {
+    /// The listener.
+    pub listener: Listener,
+    /// Its key.
+    pub key: ListenerKey,
+}
+
+const _: () = assert!(size_of::<NearListener>() == 64);
+
+impl NearListener {
+    /// The cell of a key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cell(key: &ListenerKey) -> u32 {
+        // An odd constant: 2^32 divided by the golden ratio.
+        const STEP: u32 = 0x9e37_79b1;
+        let [a, b, c, d] = key.address.0;
+        let mixed = (a ^ b ^ c ^ d).wrapping_mul(STEP) ^ key.port;
+        mixed.wrapping_mul(STEP) >> (u32::BITS - NEAR_LISTENERS.trailing_zeros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+    use std::collections::HashSet;
+
+    #[test]
+    fn listeners_of_a_host_spread_over_the_cells() {
+        for addresses in [&["198.18.0.1"][..], &["198.18.0.1", "2001:db8::1"]] {
+            let mut cells = HashSet::new();
+            let mut keys = 0;
+            for address in addresses {
+                let address = address.parse::<IpAddr>().unwrap().into();
+                for port in 8000..9000 {
+                    let key = ListenerKey {
+                        address,
+                        port,
+                        route: 0,
+                    };
+                    let cell = NearListener::cell(&key);
+                    assert!(cell < NEAR_LISTENERS);
+                    cells.insert(cell);
+                    keys += 1;
+                }
+            }
+            assert!(cells.len() * 10 >= keys * 7, "{} of {keys}", cells.len());
+        }
+    }
+}

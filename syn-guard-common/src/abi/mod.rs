@@ -35,13 +35,13 @@ pub use handed::{
     HANDED_CELLS, HANDED_WAYS, handed_choice, handed_over, handed_seen, handed_set, is_replay,
 };
 pub use keys::{CookieKeys, KEY_SLOTS};
-pub use listener::{Listener, ListenerKey, RouteKey, listener_flags};
+pub use listener::{Listener, ListenerKey, NEAR_LISTENERS, NearListener, RouteKey, listener_flags};
 pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry, prefix_flags};
 pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use sent::{
-    SENT_AGE, SENT_CELLS, SENT_MANY, SENT_TRIES, Sent, sent_bits, sent_cell, sent_done,
-    sent_lately, sent_mark, sent_tried,
+    LATE_TRIES, SENT_AGE, SENT_CELLS, SENT_FLOOD_AGE, SENT_MANY, SENT_TRIES, Sent, sent_bits,
+    sent_cell, sent_done, sent_lately, sent_mark, sent_tried,
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::Settings;
@@ -90,6 +90,7 @@ plain!(
     HalfOpen,
     Listener,
     ListenerKey,
+    NearListener,
     PrefixEntry,
     crate::prefix_filter::PrefixFilter,
     RouteKey,

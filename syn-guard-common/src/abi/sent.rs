@@ -11,7 +11,9 @@
 //! | 7-0 | tick of the last cookie |
 //!
 //! A flood fills all cells: past [`SENT_MANY`] cookies of one CPU in a tick they are
-//! taken for full, and neither written nor read, for as long as such a cookie lasts.
+//! neither written nor, in this tick and the next, read: every flow may have got one.
+//! For as long as such a cookie lasts some segments a tick ([`LATE_TRIES`]) still may
+//! belong to one, whatever the cells say.
 //!
 //! A wrong "none" would cost an honest handshake under a flood of ACKs, a wrong
 //! "maybe" costs a look at the cookie. So a second flow in a cell does not
@@ -29,6 +31,14 @@ pub const SENT_CELLS: usize = 1 << 16;
 /// Cookies of one CPU in a tick after which every flow may have got one. So many
 /// would stand in five of six cells.
 pub const SENT_MANY: u32 = 2 * SENT_CELLS as u32;
+
+/// How long a flood of cookies goes on for the filter after [`SENT_MANY`] of them: this
+/// tick and the next.
+pub const SENT_FLOOD_AGE: Age = Age::new(11, 1);
+
+/// Segments a tick and CPU, of flows of which the filter knows no cookie, that may have
+/// got one in a flood that is over: about as many a second as `stray_rate`'s default.
+pub const LATE_TRIES: u32 = 2_000;
 
 /// A client whose ACK is lost sends again after 1, 2, 4 ... seconds: the fifth
 /// time half a minute after its SYN, the sixth a minute after it. 32 ticks of

@@ -121,8 +121,8 @@ impl Interfaces {
         }
     }
 
-    /// Notices interfaces that went away or came back.
-    pub fn refresh(&mut self, datapath: &mut DataPath) {
+    /// Notices interfaces that went away or came back; whether any came back.
+    pub fn refresh(&mut self, datapath: &mut DataPath) -> bool {
         let gone = &mut self.gone;
         self.attached.retain(|(index, attachment)| {
             let interface = &attachment.interface;
@@ -159,6 +159,7 @@ impl Interfaces {
                 }
             }
         });
+        let mut came_back = false;
         self.gone.retain_mut(|Gone { name, said }| {
             let Ok(index) = index_of(name) else {
                 *said = None;
@@ -167,6 +168,7 @@ impl Interfaces {
             match attach(name, datapath) {
                 Ok(attachment) => {
                     self.attached.push((index, attachment));
+                    came_back = true;
                     false
                 }
                 Err(error) => {
@@ -179,6 +181,7 @@ impl Interfaces {
                 }
             }
         });
+        came_back
     }
 
     /// The attachments.

@@ -284,7 +284,12 @@ impl Controller {
         self.tell("settings", |controller| {
             keep_syncookies(controller.services.may_protect(), &mut controller.journal)
         });
-        self.interfaces.refresh(&mut self.datapath);
+        if self.interfaces.refresh(&mut self.datapath) {
+            // What came by another way so far is marked as well.
+            self.tell("connections", |controller| {
+                controller.services.mark_again(&mut controller.datapath)
+            });
+        }
     }
 
     fn tell(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<(), ControllerError>) {

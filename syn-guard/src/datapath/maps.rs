@@ -10,15 +10,16 @@ use aya::maps::{
     Array, HashMap, IterableMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf,
 };
 use syn_guard_common::abi::{
-    ANY_MAC, CookieKeys, Event, HalfOpen, Listener, ListenerKey, NO_MAC, OWN_MAC_CELLS, REASONS,
-    Reason, RouteKey, ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey,
-    SourceSample, mac_cell,
+    ANY_MAC, CookieKeys, Event, HalfOpen, NO_MAC, OWN_MAC_CELLS, REASONS, Reason, RouteKey,
+    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
+    mac_cell,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::listeners::ListenerMaps;
 use super::prefixes::PrefixMaps;
 use super::{DataPathError, batch};
 
@@ -32,7 +33,6 @@ pub struct Maps {
     validating: Array<MapData, u64>,
     all_marked: Array<MapData, u64>,
     counters: PerCpuArray<MapData, ServiceCounters>,
-    listeners: HashMap<MapData, ListenerKey, Listener>,
     routes: LpmTrie<MapData, Address, u32>,
     own_macs: Array<MapData, u64>,
     half_open: HashMap<MapData, Flow, HalfOpen>,
@@ -41,6 +41,8 @@ pub struct Maps {
     keys: Array<MapData, CookieKeys>,
     verdicts: PerCpuArray<MapData, u64>,
     events: Option<RingBuf<MapData>>,
+    /// Listeners.
+    pub listeners: ListenerMaps,
     /// Listed prefixes.
     pub prefixes: PrefixMaps,
     /// Possible CPUs: values of a per-CPU map.
@@ -97,7 +99,7 @@ impl Maps {
             validating: take!(ebpf, "VALIDATING"),
             all_marked: take!(ebpf, "ALL_MARKED"),
             counters: take!(ebpf, "SERVICE_COUNTERS"),
-            listeners: take!(ebpf, "LISTENERS"),
+            listeners: ListenerMaps::take(ebpf)?,
             routes: take!(ebpf, "ROUTES"),
             own_macs: take!(ebpf, "OWN_MACS"),
             half_open: take!(ebpf, "HALF_OPEN"),
@@ -304,37 +306,6 @@ impl Maps {
             let _ = self.sources.remove(&key);
         }
         Ok(())
-    }
-
-    /// Adds or changes a listener; false when there are too many.
-    ///
-    /// # Errors
-    /// When the kernel refuses for another reason.
-    pub fn set_listener(
-        &mut self,
-        key: &ListenerKey,
-        listener: &Listener,
-    ) -> Result<bool, DataPathError> {
-        match self.listeners.insert(key, listener, 0) {
-            Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(broken("LISTENERS", &error)),
-        }
-    }
-
-    /// Removes a listener, if it is there.
-    pub fn remove_listener(&mut self, key: &ListenerKey) {
-        let _ = self.listeners.remove(key);
-    }
-
-    /// The listeners that are there.
-    #[must_use]
-    pub fn listeners(&self) -> Vec<ListenerKey> {
-        self.listeners.keys().flatten().collect()
     }
 
     /// Gives the clients of a prefix a route class.

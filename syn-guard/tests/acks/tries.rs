@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xtask::lab::{Flow, Guard, HandMade, Lab, Nginx, TcpOptions};
+use xtask::lab::{Flood, Flow, Guard, HandMade, Lab, Nginx, TcpOptions};
 
 use crate::common::{SOON, page, spoofed, validated, verdict, wait_until};
 
@@ -76,4 +76,59 @@ fn a_service_that_is_switched_off_takes_the_cookies_that_are_out_and_few_tries()
     }
     assert_eq!(verdict(&guard, &lab, "no_cookie"), 0, "nothing is dropped");
     assert!(guard.stop_at_once().unwrap().success());
+}
+
+/// For how long after a flood of cookies every segment may belong to one: two ticks of
+/// 2,048 jiffies at HZ=250, and a margin.
+const AFTERWARDS: Duration = Duration::from_secs(18);
+
+#[test]
+fn a_flood_of_cookies_that_is_over_opens_the_way_for_few_tries() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    lab.separate_cores().unwrap();
+    let nginx = Nginx::start(&lab).unwrap();
+    let target = nginx.ipv4();
+    let arguments = ["--mode", "protect", "--set", "limits.stray_rate=100"];
+    let guard = Guard::start(&lab, &arguments).unwrap();
+    let flood = Flood::new(target)
+        .rate(200_000)
+        .duration(Duration::from_secs(60))
+        .start(&lab)
+        .unwrap();
+    // So many that none is remembered.
+    wait_until("cookies go to all", 4 * SOON, || {
+        verdict(&guard, &lab, "cookie_sent") > 1_000_000
+    });
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    let source = (spoofed(false, 1), 10_000).into();
+    let mut flow = hand_made.syn(source, target, TcpOptions::FULL).unwrap();
+    assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
+    flood.stop().unwrap();
+    std::thread::sleep(AFTERWARDS);
+
+    // An ACK that comes late is still looked at.
+    hand_made.ack(&flow).unwrap();
+    assert!(page(&mut hand_made, &mut flow).is_some());
+    assert_eq!(validated(&guard, &lab), 1);
+
+    let flood = Flood::new(target)
+        .acks()
+        .rate(400_000)
+        .duration(Duration::from_secs(6))
+        .start(&lab)
+        .unwrap();
+    let sent = flood.join().unwrap();
+    let dropped = verdict(&guard, &lab, "ack_flood");
+    let tried = verdict(&guard, &lab, "no_cookie");
+    println!("{sent} ACKs: {tried} tried, {dropped} dropped unseen");
+    // The cells that the flood filled have 15 tries each.
+    let cells = 15 * 65_536;
+    assert!(
+        tried < cells + cells / 10 && dropped > cells / 10,
+        "{dropped} of {sent}"
+    );
+    assert!(guard.stop_at_once().unwrap().success());
+    nginx.stop().unwrap();
 }

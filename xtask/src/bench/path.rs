@@ -128,14 +128,17 @@ const fn with_tc(line: Line) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Setting {
     Observing,
+    Strays,
     Protecting,
     Denying,
     KernelCookies,
 }
 
 impl Setting {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Observing,
+        // Before cookies go out: whom none went to is known then.
+        Self::Strays,
         Self::Protecting,
         Self::Denying,
         Self::KernelCookies,
@@ -149,6 +152,7 @@ impl Setting {
             | Line::Tracked
             | Line::Untracked => Self::Observing,
             Line::KernelCookieIpv4 | Line::KernelCookieIpv6 => Self::KernelCookies,
+            Line::BogusAck => Self::Strays,
             Line::Denied => Self::Denying,
             _ => Self::Protecting,
         }
@@ -157,7 +161,7 @@ impl Setting {
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Observing => &["--mode", "observe"],
-            Self::Protecting => &["--mode", "protect"],
+            Self::Strays | Self::Protecting => &["--mode", "protect"],
             Self::Denying => &["--mode", "protect", "--set", "lists.deny=10.200.0.0/16"],
             Self::KernelCookies => &["--mode", "protect", "--engine", "kernel"],
         }

@@ -101,7 +101,13 @@ pub fn compare(curves: &[Curve], defence: Defence, rate: u64) -> Option<Comparis
         floor_honest: floor.spread(|round| round.honest)?,
         p99: measured.times(|round| round.p99)?,
         floor_p99: floor.times(|round| round.p99)?,
-        ratio: Spread::of(pairs.map(|(one, floor)| one.p99 / floor.p99).collect())?,
+        // A round in which nobody got in has no times.
+        ratio: Spread::of(
+            pairs
+                .filter(|(one, floor)| one.honest > 0.0 && floor.honest > 0.0)
+                .map(|(one, floor)| one.p99 / floor.p99)
+                .collect(),
+        )?,
     })
 }
 

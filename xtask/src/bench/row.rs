@@ -24,12 +24,12 @@ pub struct Row {
 const YARDSTICK_NS: f64 = 75.0;
 
 impl Row {
-    /// How many times as long as on a quiet machine everything took meanwhile; 1 where that is not
-    /// known.
+    /// How many times as long as on a quiet machine of the budget's everything took meanwhile, half
+    /// at least; 1 where that is not known.
     #[must_use]
     pub fn slowness(&self) -> f64 {
         self.yardstick
-            .map_or(1.0, |work| (work.median / YARDSTICK_NS).max(1.0))
+            .map_or(1.0, |work| (work.median / YARDSTICK_NS).max(0.5))
     }
 
     /// For people: the line, its cost and what it may be.

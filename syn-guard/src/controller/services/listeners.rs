@@ -102,16 +102,16 @@ impl Services {
         };
         if self.entries.is_empty() {
             // What an earlier controller left and is no more.
-            for key in datapath.maps.listeners() {
+            for key in datapath.maps.listeners.keys() {
                 if !entries.contains_key(&key) {
-                    datapath.maps.remove_listener(&key);
+                    datapath.maps.listeners.remove(&key);
                 }
             }
         }
         self.entries.retain(|key, _| {
             let keep = entries.contains_key(key) || !is_meant(key);
             if !keep {
-                datapath.maps.remove_listener(key);
+                datapath.maps.listeners.remove(key);
             }
             keep
         });
@@ -132,7 +132,7 @@ impl Services {
             {
                 continue;
             }
-            if datapath.maps.set_listener(&key, &entry)? {
+            if datapath.maps.listeners.set(&key, &entry)? {
                 self.entries.insert(key, entry);
             } else {
                 unlisted += 1;

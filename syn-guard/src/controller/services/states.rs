@@ -16,6 +16,9 @@ use crate::datapath::DataPath;
 use crate::events::{EventKind, EventLog, Level};
 use crate::kernel::sock_diag::{HalfOpenCount, TcpState, for_each_connection, half_open_by_port};
 
+/// The data path does not tell what is closer together (`JIFFY_NS` in its `state.rs`).
+const JUST_NOW_NS: u64 = 20_000_000;
+
 impl Services {
     pub(super) fn ports_that(&self, are: impl Fn(&Guarded) -> bool) -> HashSet<u16> {
         self.guarded
@@ -147,7 +150,14 @@ impl Services {
             let state = states.get(guarded.slot as usize);
             state.is_some_and(|state| State::from_u32(state.state) == State::Protecting)
         });
-        let all = mark_connections(datapath, &ports, false);
+        // Half-open ones too: some live longer than the mark of their SYN.
+        if states.iter().any(|state| {
+            State::from_u32(state.state) == State::Protecting && state.since_ns + JUST_NOW_NS >= now
+        }) {
+            // Too close for the data path, whose time is coarse: once more in a second.
+            self.marked_at_ns = 0;
+        }
+        let all = mark_connections(datapath, &ports, true);
         Ok(datapath.maps.set_all_marked(if all { now } else { 0 })?)
     }
 }

@@ -1,6 +1,7 @@
 //! A frame through both.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -128,9 +129,10 @@ impl Rig {
 /// with the milliseconds.
 fn moments(earliest: u64, latest: u64) -> Vec<u64> {
     const MS: u64 = 1_000_000;
-    // The latest is the likeliest.
+    // The latest is the likeliest. It may be in another epoch than its whole millisecond: one in
+    // four epochs began so.
     let whole = (earliest / MS + 1..=latest / MS).rev().map(|ms| ms * MS);
-    whole.chain(std::iter::once(earliest)).collect()
+    once(latest).chain(whole).chain(once(earliest)).collect()
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.

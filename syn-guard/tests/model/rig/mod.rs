@@ -203,7 +203,7 @@ impl Rig {
             route,
         };
         let maps = &mut self.datapath.maps;
-        assert!(maps.set_listener(&key, &entry.listener).unwrap());
+        assert!(maps.listeners.set(&key, &entry.listener).unwrap());
         self.world.listeners.insert((address, port, route), entry);
     }
 
