@@ -112,11 +112,12 @@ pub fn replace<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
     // SAFETY: the value is this CPU's own.
     let progress = unsafe { &mut *PROGRESS.get_ptr_mut(0)? };
     let length = ctx.data_end() - ctx.data();
-    // SAFETY: the context is the program's own.
-    if length != LENGTH
-        && unsafe { bpf_xdp_adjust_tail(ctx.ctx, LENGTH as i32 - length as i32) } != 0
-    {
-        return None;
+    if length != LENGTH {
+        let more = LENGTH as i32 - length as i32;
+        // SAFETY: the context is the program's own.
+        if unsafe { bpf_xdp_adjust_tail(ctx.ctx, more) } != 0 {
+            return None;
+        }
     }
     write::<IPV6, ACK, LENGTH>(ctx, plan, progress)
 }
@@ -153,7 +154,7 @@ fn write<const IPV6: bool, const ACK: bool, const LENGTH: usize>(
         let mut sum =
             plan.tcp_sum + source_sum + u32::from(port) + u32::from(seq_high) + u32::from(seq_low);
         if plan.ports != 0 {
-            let index = ((random >> 16) & 0xffff) * u64::from(plan.ports) >> 16;
+            let index = (((random >> 16) & 0xffff) * u64::from(plan.ports)) >> 16;
             let port = (plan.first_port as u16).wrapping_add(index as u16).to_be();
             *half(start, tcp + 2) = port;
             sum += u32::from(port);

@@ -31,7 +31,7 @@ pub fn flood<const IPV6: bool, const ACK: bool, const LENGTH: usize>(ctx: &XdpCo
 #[inline(always)]
 pub fn same(ctx: &XdpContext) -> u32 {
     // SAFETY: the map holds programs of this one's type only.
-    let _ = unsafe { MEASURED_XDP.tail_call(ctx, 0) };
+    unsafe { MEASURED_XDP.tail_call(ctx, 0) };
     xdp_action::XDP_ABORTED
 }
 
@@ -39,6 +39,6 @@ pub fn same(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 pub fn same_tc(ctx: &TcContext) -> i32 {
     // SAFETY: as above.
-    let _ = unsafe { MEASURED_TC.tail_call(ctx, 0) };
+    unsafe { MEASURED_TC.tail_call(ctx, 0) };
     TC_ACT_SHOT
 }
