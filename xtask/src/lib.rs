@@ -4,6 +4,7 @@ pub mod bench;
 pub mod build;
 pub mod command;
 pub mod demo;
+mod digits;
 pub mod fuzz;
 pub mod lab;
 pub mod setup;

@@ -28,6 +28,8 @@ use crate::lab::{Flood, Guard, Lab, Nginx, SERVER_IPV4, cores};
 
 /// How long traffic runs before it is measured.
 const BEFORE: Duration = Duration::from_millis(200);
+/// How long after its start a guard has marked all connections, which strays go by.
+const MARKING: Duration = Duration::from_secs(3);
 /// How long it is measured.
 const MEASURED: Duration = Duration::from_millis(500);
 /// Frames a second of a flood: far below what any of the programs could do.
@@ -71,7 +73,8 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
             for (index, line) in here() {
                 let floor = floor(lab, *line, &nginx)?;
                 all[index].floors.push(floor);
-                if line.floor() == Floor::Pass {
+                // The floor of lines with TC has a program more than this.
+                if line.floor() == Floor::Pass && !with_tc(*line) {
                     let touching = lab.attach_touching()?;
                     let program = touching.program()?;
                     let touch = mean(&[&program], || Traffic::start(lab, *line, &nginx))?;
@@ -80,6 +83,9 @@ pub fn measure(lab: &Lab, lines: &[Line], rounds: usize) -> Result<Vec<Row>> {
             }
             let guard = Guard::start(lab, setting.arguments())?;
             let programs = guard.programs()?;
+            if setting == Setting::Strays {
+                thread::sleep(MARKING);
+            }
             for (index, line) in here() {
                 let mut both = vec![&programs.xdp];
                 both.extend(programs.tc.as_ref().filter(|_| with_tc(*line)));

@@ -7,7 +7,7 @@ use super::{
     guarded::Observed,
     round::{HONEST_RATE, HONEST_TIMEOUT, Outcome, Round},
 };
-use crate::lab::HonestReport;
+use crate::{digits::grouped, lab::HonestReport};
 
 /// Longest line.
 const WIDTH: usize = 100;
@@ -222,19 +222,6 @@ fn milliseconds(time: Duration) -> String {
     }
 }
 
-/// With a comma before every three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// The metrics that tell most of the flood; samples of 0 only where that says something.
 fn telling(metrics: &str) -> Vec<String> {
     const ALWAYS: [&str; 9] = [
@@ -391,10 +378,10 @@ from SYN to page. SYN-ACKs back: answers that reached the flood's sources, resen
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(12_345_678), "12,345,678");
+        assert_eq!(grouped(0_u64), "0");
+        assert_eq!(grouped(999_u64), "999");
+        assert_eq!(grouped(1_000_u64), "1,000");
+        assert_eq!(grouped(12_345_678_u64), "12,345,678");
         assert_eq!(milliseconds(Duration::from_millis(1_234)), "1,234 ms");
     }
 

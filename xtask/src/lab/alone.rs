@@ -89,7 +89,7 @@ impl Alone {
             }
             Part::Tc => {
                 for name in [writer, "pass_tc"] {
-                    classifier(&mut ebpf, name)?.load()?;
+                    object::classifier(&mut ebpf, name)?.load()?;
                 }
                 "MEASURED_TC"
             }
@@ -163,11 +163,4 @@ fn writer_of(flood: &Flood) -> Result<&'static str> {
         (SocketAddr::V4(_), true) => "measure_acks",
         (SocketAddr::V6(_), true) => bail!("ACKs of IPv6 are not measured"),
     })
-}
-
-fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
-    Ok(ebpf
-        .program_mut(name)
-        .with_context(|| format!("the lab's object has no program {name}"))?
-        .try_into()?)
 }

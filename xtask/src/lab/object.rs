@@ -86,10 +86,7 @@ pub(super) fn attach_tc(
     namespace: &Namespace,
     interface: &str,
 ) -> Result<ProgramFd> {
-    let program: &mut SchedClassifier = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the lab's object has no program {name}"))?
-        .try_into()?;
+    let program = classifier(ebpf, name)?;
     program
         .load()
         .with_context(|| format!("loading the program {name}"))?;
@@ -97,4 +94,12 @@ pub(super) fn attach_tc(
         .run(|| program.attach(interface, TcAttachType::Ingress))?
         .with_context(|| format!("attaching {name} to {interface}"))?;
     Ok(program.fd()?.try_clone()?)
+}
+
+/// A TC program of the object, not loaded yet.
+pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    Ok(ebpf
+        .program_mut(name)
+        .with_context(|| format!("the lab's object has no program {name}"))?
+        .try_into()?)
 }

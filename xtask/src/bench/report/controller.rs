@@ -1,10 +1,11 @@
 //! What the controller costs, as tables.
 
-use super::tables::{Table, grouped, number, range};
+use super::tables::{Table, number, range};
 use crate::bench::{
     Spread,
     controller::{Controller, GOALS, ManySources, Point},
 };
+use crate::digits::grouped;
 
 /// By services, under very many sources, until the first cookie.
 pub(super) fn tables(measured: &Controller) -> [Table; 3] {

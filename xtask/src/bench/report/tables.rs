@@ -9,6 +9,7 @@ use crate::bench::{
     rates::{self, Comparison, Curve, Point},
     size::Program,
 };
+use crate::digits::grouped;
 
 /// A table: its heads, its rows.
 pub(super) struct Table {
@@ -296,7 +297,7 @@ fn steps(title: &'static str, what: &'static str, steps: &[Step]) -> Table {
     table.rows = steps
         .iter()
         .map(|step| {
-            let mut cells = vec![grouped(step.count)];
+            let mut cells = vec![grouped(step.count.into())];
             for spread in [step.cookie, step.established, step.observed] {
                 cells.extend([number(spread.median, 0), range(spread, 0)]);
             }
@@ -353,19 +354,6 @@ pub(super) fn range(spread: Spread, digits: usize) -> String {
         number(spread.least, digits),
         number(spread.most, digits)
     )
-}
-
-/// 10000000 as 10,000,000.
-pub(super) fn grouped(count: u32) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn none() -> String {
