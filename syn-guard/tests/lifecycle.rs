@@ -324,17 +324,69 @@ fn pins_of_another_version_make_room() {
 
     let guard = Guard::start(&lab, &[]).unwrap();
     let log = guard.log().unwrap();
-    let line = "removed the pins of another version of syn-guard";
+    let line = "replaced the maps of another version of syn-guard";
     let warned = log
         .lines()
         .any(|l| l.contains(" WARN ") && l.contains(line));
-    assert!(warned && !log.contains("took over"), "{log}");
+    assert!(
+        warned && log.contains("took over from an earlier syn-guard"),
+        "{log}"
+    );
     assert!(!pin("STATE_OF_OLD").exists());
     assert!(is_attached(&lab));
     all_served(&honest(nginx.ipv4(), 1).run(&lab).unwrap());
     let service = guard.service(&lab, 80).unwrap();
     assert!(
         service["counters"]["completed"].as_u64() >= Some(90),
+        "{service}"
+    );
+    assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+    nothing_is_left(&lab, &before);
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_protection_of_another_version() {
+    let Some(lab) = lab("0") else { return };
+    let nginx = Nginx::start(&lab).unwrap();
+    let before = settings(&lab);
+    let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
+    wait_until("it protects", || {
+        guard.service(&lab, 80).unwrap()["state"] == "protecting"
+    });
+    kill(guard);
+    let pins = || {
+        let mut names: Vec<_> = fs::read_dir(lab.guard_pins())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let renamed = ["SETTINGS", "SETTINGS_OF_OLD"].map(|name| lab.guard_pins().join(name));
+    fs::rename(&renamed[0], &renamed[1]).unwrap();
+    let earlier = pins();
+    let hardened = settings(&lab);
+
+    // Fewer files than there are maps.
+    let run = lab.syn_guard(&["run", "--iface", SERVER_INTERFACE]).unwrap();
+    let mut limited = lab.server().command_within_a_minute("prlimit");
+    limited.arg("--nofile=24").arg(run.get_program());
+    let refused = limited.args(run.get_args()).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("Too many open files"), "{said}");
+    assert_eq!(pins(), earlier);
+    let beside = fs::read_dir(lab.bpf_dir()).unwrap().count();
+    assert_eq!(beside, 1, "the new maps are gone");
+    assert!(is_attached(&lab));
+    assert_eq!(settings(&lab), hardened);
+    all_served(&honest(nginx.ipv4(), 1).run(&lab).unwrap());
+
+    fs::rename(&renamed[1], &renamed[0]).unwrap();
+    let guard = Guard::start(&lab, &[]).unwrap();
+    let service = guard.service(&lab, 80).unwrap();
+    assert!(
+        service["counters"]["cookies_validated"].as_u64() >= Some(90),
         "{service}"
     );
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());

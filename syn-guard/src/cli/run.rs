@@ -66,11 +66,11 @@ async fn guard(config: ConfigSource, mut wanted: Wanted, paths: &Paths) -> anyho
         Takeover::Fresh => {}
         Takeover::Continued => info!("going on with the counters of an earlier syn-guard"),
         Takeover::Replaced => {
-            warn!("removed the pins of another version of syn-guard: counters start anew");
+            warn!("replaced the maps of another version of syn-guard: counters start anew");
         }
         Takeover::Outgrown => {
             warn!(
-                "removed the pins of an earlier syn-guard, which had room for fewer services: counters start anew"
+                "replaced the maps of an earlier syn-guard, which had room for fewer services: counters start anew"
             );
         }
     }

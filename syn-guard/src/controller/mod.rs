@@ -20,6 +20,7 @@ mod listeners;
 mod lives;
 mod merging;
 mod options;
+mod pace;
 mod prefixes;
 mod reasons;
 mod report;
@@ -60,9 +61,7 @@ use limits::Limits;
 use prefixes::Prefixes;
 use services::Services;
 
-/// How often accept queues are looked at while a service protects.
-const FAST: Duration = Duration::from_millis(100);
-/// How often everything else is.
+/// How often everything but accept queues is looked at.
 const SLOW: Duration = Duration::from_secs(1);
 /// How often memory that large lists or many connections took is given back.
 const GIVE_BACK: Duration = Duration::from_secs(60);
@@ -188,7 +187,7 @@ impl Controller {
         mut requests: mpsc::Receiver<Request>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), ControllerError> {
-        let mut fast = interval(FAST);
+        let mut fast = interval(pace::FAST);
         let mut slow = interval(SLOW);
         let mut give_back = interval(GIVE_BACK);
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -205,9 +204,11 @@ impl Controller {
                 events = self.events.next() => self.take_events(events),
                 Some(request) = requests.recv() => self.answer(request),
                 _ = fast.tick(), if self.services.any_protecting() => {
+                    let before = clock::worked();
                     self.tell("accept queues", |controller| {
                         controller.services.refresh_listeners(&mut controller.datapath)
                     });
+                    fast.reset_after(pace::pause(clock::worked().saturating_sub(before)));
                 }
                 _ = slow.tick() => self.second(),
                 _ = give_back.tick() => heap::give_back(),
@@ -358,7 +359,7 @@ impl StartError {
     #[must_use]
     pub fn clean_up(mut self) -> ControllerError {
         let protected = self.datapath.interfaces();
-        if self.datapath.takeover == Takeover::Continued && !protected.is_empty() {
+        if self.datapath.takeover != Takeover::Fresh && !protected.is_empty() {
             warn!(
                 "an earlier syn-guard's protection stays attached to {}: `syn-guard detach` removes it",
                 protected.join(", ")

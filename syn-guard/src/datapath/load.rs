@@ -12,7 +12,7 @@ use super::features::{Engine, EngineChoice, Features};
 use super::log::LogLevel;
 use super::maps::Maps;
 use super::object::{CONTROL, OBJECT, TC, XDP};
-use super::pins::{PinDirectory, Takeover};
+use super::pins::{PinDirectory, Place, Takeover};
 use super::slots::BY_SLOT;
 use super::xdp_mode::XdpModeChoice;
 use super::{Control, DataPathError, kfunc};
@@ -50,8 +50,8 @@ impl DataPath {
     /// `pins`, when their layout is this version's.
     ///
     /// # Errors
-    /// Says what the kernel lacks or refused. Nothing is attached, and no pin
-    /// is left that was not there before.
+    /// Says what the kernel lacks or refused. Nothing is attached, no pin is left
+    /// that was not there before, and all that were there still are.
     pub fn load(pins: PinDirectory, options: &LoadOptions) -> Result<Self, DataPathError> {
         if !nix::unistd::geteuid().is_root() && !may_load() {
             return Err(DataPathError::NotPermitted);
@@ -65,8 +65,9 @@ impl DataPath {
         if let Engine::Reqsk { function } = features.engine {
             kfunc::link(&mut object, function)?;
         }
-        let (takeover, slots) = pins.prepare(OBJECT, options.services)?;
-        let loaded = Self::load_object(&object, &pins, &features, accept_queue, slots, options);
+        let place = pins.prepare(OBJECT, options.services)?;
+        let loaded = Self::load_object(&object, &place, &features, accept_queue, options)
+            .and_then(|loaded| pins.settle(&place).map(|()| loaded));
         match loaded {
             Ok((ebpf, maps, control)) => Ok(Self {
                 ebpf,
@@ -75,13 +76,11 @@ impl DataPath {
                 maps,
                 control,
                 features,
-                takeover,
+                takeover: place.takeover,
             }),
             Err(error) => {
-                if takeover != Takeover::Continued {
-                    // Why it could not be loaded matters more.
-                    let _ = pins.remove();
-                }
+                // Why it could not be loaded matters more.
+                let _ = pins.give_up(&place);
                 Err(error)
             }
         }
@@ -104,10 +103,9 @@ impl DataPath {
 
     fn load_object(
         object: &[u8],
-        pins: &PinDirectory,
+        place: &Place,
         features: &Features,
         accept_queue: AcceptQueue,
-        slots: u32,
         options: &LoadOptions,
     ) -> Result<(Ebpf, Maps, Control), DataPathError> {
         let level = options.log.as_u8();
@@ -115,12 +113,12 @@ impl DataPath {
         let seed = random_u64();
         let mut loader = EbpfLoader::new();
         for name in BY_SLOT {
-            loader.map_max_entries(name, slots);
+            loader.map_max_entries(name, place.slots);
         }
         let mut ebpf = loader
             // Nothing is to be relocated.
             .btf(None)
-            .default_map_pin_directory(pins.path())
+            .default_map_pin_directory(place.maps.path())
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
             .override_global("HASH_SEED", &seed, true)

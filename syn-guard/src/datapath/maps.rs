@@ -294,6 +294,7 @@ impl Maps {
                 .set(*slot, ServiceState::default(), 0)
                 .map_err(|error| broken("SERVICE_STATE", &error))?;
             self.set_config(*slot, ServiceConfig::default())?;
+            let _ = self.take_samples(*slot)?;
         }
         let mut sources = Vec::new();
         self.each_source(|key, _| {

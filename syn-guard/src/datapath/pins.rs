@@ -6,6 +6,9 @@
 //! | `SERVICE_STATE`, ... | a map, under its own name |
 //! | `xdp-IFACE` | the link of the XDP program |
 //! | `tc-IFACE` | the link of the TC program |
+//!
+//! Maps that cannot go on are replaced only once the programs are loaded: until then
+//! the new ones are in a directory beside it, and links go on to the new programs.
 
 use std::fs;
 use std::io;
@@ -20,6 +23,10 @@ use syn_guard_common::abi::LEAST_SLOTS;
 use super::DataPathError;
 use super::slots::{self, BY_SLOT};
 
+/// What the directory of maps that are not in their place yet has behind its name;
+/// a BPF file system has no names with dots (`bpf_lookup`, kernel/bpf/inode.c).
+const NEW: &str = "-new";
+
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPFFS: i64 = 0xcafe_4a11;
 
@@ -30,10 +37,20 @@ pub enum Takeover {
     Fresh,
     /// Its maps, which go on.
     Continued,
-    /// Maps of another layout, which were removed.
+    /// Maps of another layout, which are replaced.
     Replaced,
-    /// Maps with room for fewer services than there are now, which were removed.
+    /// Maps with room for fewer services than there are now, which are replaced.
     Outgrown,
+}
+
+/// Where the maps come from or go.
+pub(super) struct Place {
+    /// What is there.
+    pub(super) takeover: Takeover,
+    /// How many slots the maps have, or are to have.
+    pub(super) slots: u32,
+    /// Where they are pinned while the programs are loaded.
+    pub(super) maps: PinDirectory,
 }
 
 /// The directory of the pins.
@@ -59,39 +76,81 @@ impl PinDirectory {
         self.0.exists()
     }
 
-    /// Makes the directory, and makes sure that what is pinned there has the
-    /// layout of the maps in `object` and room for so many services; other pins
-    /// are removed. Says how many slots the maps have or are to have.
-    pub(super) fn prepare(
-        &self,
-        object: &[u8],
-        services: usize,
-    ) -> Result<(Takeover, u32), DataPathError> {
+    /// Makes the directory, and looks whether what is pinned there has the layout of
+    /// the maps in `object` and room for so many services. Nothing that is pinned is
+    /// touched.
+    pub(super) fn prepare(&self, object: &[u8], services: usize) -> Result<Place, DataPathError> {
         self.check()?;
+        let new = self.beside();
+        // Of a start that was killed.
+        new.remove_all()?;
         let slots = slots::slots(services);
+        let place = |takeover, slots, maps: &Self| Place {
+            takeover,
+            slots,
+            maps: maps.clone(),
+        };
         if !self.0.exists() {
-            fs::create_dir(&self.0).map_err(|source| self.error(source))?;
-            return Ok((Takeover::Fresh, slots));
+            self.make()?;
+            return Ok(place(Takeover::Fresh, slots, self));
         }
         let pinned = self.slots();
         let fit = self.maps_fit(object, pinned)?;
         if fit && slots::suffice(pinned, services) {
-            return Ok((Takeover::Continued, pinned));
+            return Ok(place(Takeover::Continued, pinned, self));
         }
         let empty = fs::read_dir(&self.0)
             .map_err(|source| self.error(source))?
             .next()
             .is_none();
         if empty {
-            return Ok((Takeover::Fresh, slots));
+            return Ok(place(Takeover::Fresh, slots, self));
         }
-        self.remove_files(is_ours)?;
+        new.make()?;
         let takeover = if fit && pinned >= LEAST_SLOTS {
             Takeover::Outgrown
         } else {
             Takeover::Replaced
         };
-        Ok((takeover, slots))
+        Ok(place(takeover, slots, &new))
+    }
+
+    /// Removes what [`PinDirectory::prepare`] made for maps that are not to be used.
+    pub(super) fn give_up(&self, place: &Place) -> Result<(), DataPathError> {
+        match place.takeover {
+            Takeover::Continued => Ok(()),
+            Takeover::Fresh | Takeover::Replaced | Takeover::Outgrown => place.maps.remove_all(),
+        }
+    }
+
+    /// Puts the maps into their place, where they are not yet: those that were there
+    /// are removed, links stay for their programs to be swapped.
+    pub(super) fn settle(&self, place: &Place) -> Result<(), DataPathError> {
+        if place.maps.0 == self.0 {
+            return Ok(());
+        }
+        self.remove_files(|name| is_ours(name) && !is_link(name))?;
+        let maps = fs::read_dir(&place.maps.0).map_err(|source| place.maps.error(source))?;
+        for map in maps.flatten() {
+            fs::rename(map.path(), self.0.join(map.file_name())).map_err(|source| {
+                DataPathError::Pin {
+                    path: map.path(),
+                    source,
+                }
+            })?;
+        }
+        fs::remove_dir(&place.maps.0).map_err(|source| place.maps.error(source))
+    }
+
+    /// The directory of maps that are not in their place yet.
+    fn beside(&self) -> Self {
+        let mut path = self.0.clone().into_os_string();
+        path.push(NEW);
+        Self(path.into())
+    }
+
+    fn make(&self) -> Result<(), DataPathError> {
+        fs::create_dir(&self.0).map_err(|source| self.error(source))
     }
 
     /// The slots of the pinned maps; 0 when there are none.
@@ -190,6 +249,10 @@ impl PinDirectory {
     /// # Errors
     /// Something is left, perhaps somebody else's; all else is removed.
     pub fn remove(&self) -> Result<(), DataPathError> {
+        self.remove_all().and(self.beside().remove_all())
+    }
+
+    fn remove_all(&self) -> Result<(), DataPathError> {
         if !self.exists() {
             return Ok(());
         }

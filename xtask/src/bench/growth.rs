@@ -3,14 +3,15 @@
 
 use std::{
     fmt::Write as _,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use syn_guard_common::abi::MAX_SERVICES;
 
 use super::{alone::data, stats::Spread};
-use crate::lab::{Alone, Flood, Frames, Guard, Lab, Part, Program, Programs, SERVER_IPV4};
+use crate::lab::{
+    Alone, FIRST_PORT, Flood, Frames, Guard, Lab, Listeners, Part, Program, Programs, SERVER_IPV4,
+};
 
 /// Runs in one go: some milliseconds.
 const RUNS: u32 = 20_000;
@@ -18,10 +19,7 @@ const RUNS: u32 = 20_000;
 const BEFORE: u32 = 200_000;
 /// Measurements of a guard, of which the median is one of a round.
 const MEASUREMENTS: usize = 7;
-/// The first service's port.
-const PORT: u16 = 10_000;
-
-const SERVICES: [u32; 5] = [1, 10, 100, 1_000, 10_000];
+const SERVICES: [u16; 5] = [1, 10, 100, 1_000, 10_000];
 const SOURCES: [u32; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 const PREFIXES: [u32; 5] = [0, 100, 1_000, 10_000, 100_000];
 
@@ -63,24 +61,21 @@ struct Costs {
 /// # Errors
 /// The lab or the guard fails.
 pub fn measure(lab: &Lab, rounds: usize) -> Result<Growth> {
-    let services = service_counts(MAX_SERVICES);
-    let most = services.iter().max().copied().unwrap_or(1);
-    allow_open_files(u64::from(most) + 1024)?;
-    let address = SocketAddr::new(SERVER_IPV4.into(), PORT);
+    let address = SocketAddr::new(SERVER_IPV4.into(), FIRST_PORT);
     let one = Flood::new(address);
 
-    let mut by_service = vec![Vec::new(); services.len()];
+    let mut by_service = vec![Vec::new(); SERVICES.len()];
     let mut by_source = vec![Vec::new(); SOURCES.len()];
     let mut by_prefix = vec![Vec::new(); PREFIXES.len()];
     for _ in 0..rounds {
-        for (count, costs) in services.iter().zip(&mut by_service) {
-            let _listeners = listeners(lab, *count)?;
-            let flood = one.clone().ports(u16::try_from(*count)?);
-            let rig = Rig::start(lab, *count, &[])?;
+        for (count, costs) in SERVICES.into_iter().zip(&mut by_service) {
+            let _listeners = Listeners::open(lab, count)?;
+            let flood = one.clone().ports(count);
+            let rig = Rig::start(lab, count, &[])?;
             costs.push(rig.measure(&[flood])?[0]);
             rig.stop()?;
         }
-        let _listener = listeners(lab, 1)?;
+        let _listener = Listeners::open(lab, 1)?;
         let rig = Rig::start(lab, 1, &[])?;
         let floods = SOURCES.map(|count| one.clone().sources([10, 0, 0, 0].into(), count));
         for (cost, costs) in rig.measure(&floods)?.into_iter().zip(&mut by_source) {
@@ -97,17 +92,10 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Growth> {
         }
     }
     Ok(Growth {
-        services: steps(&services, &by_service)?,
+        services: steps(&SERVICES.map(u32::from), &by_service)?,
         sources: steps(&SOURCES, &by_source)?,
         prefixes: steps(&PREFIXES, &by_prefix)?,
     })
-}
-
-/// As many services as are asked for, but no more than a guard takes.
-fn service_counts(most: u32) -> Vec<u32> {
-    let mut counts: Vec<u32> = SERVICES.iter().map(|count| *count.min(&most)).collect();
-    counts.dedup();
-    counts
 }
 
 fn steps(counts: &[u32], costs: &[Vec<Costs>]) -> Result<Vec<Step>> {
@@ -137,39 +125,6 @@ fn prefixes(count: u32) -> String {
     text
 }
 
-/// A socket for each service, where nobody accepts.
-fn listeners(lab: &Lab, count: u32) -> Result<Vec<TcpListener>> {
-    let ports = (PORT..).take(count as usize);
-    lab.server()
-        .run(|| {
-            ports
-                .map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
-                .collect::<std::io::Result<_>>()
-        })?
-        .context("listening on the ports of all services")
-}
-
-/// This process may have so many files open.
-fn allow_open_files(count: u64) -> Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: both calls get a whole structure.
-    let result = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = limit.rlim_cur.max(count);
-        limit.rlim_max = limit.rlim_max.max(count);
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
-    };
-    ensure!(
-        result == 0,
-        "opening {count} files: {}",
-        std::io::Error::last_os_error()
-    );
-    Ok(())
-}
-
 /// A guard and a connection to its first service.
 struct Rig<'a> {
     lab: &'a Lab,
@@ -179,9 +134,9 @@ struct Rig<'a> {
 }
 
 impl<'a> Rig<'a> {
-    fn start(lab: &'a Lab, services: u32, arguments: &[&str]) -> Result<Self> {
-        let ports: Vec<String> = (PORT..)
-            .take(services as usize)
+    fn start(lab: &'a Lab, services: u16, arguments: &[&str]) -> Result<Self> {
+        let ports: Vec<String> = (FIRST_PORT..)
+            .take(services.into())
             .map(|port| port.to_string())
             .collect();
         let ports = ports.join(",");
@@ -191,7 +146,7 @@ impl<'a> Rig<'a> {
         let programs = guard.programs()?;
         let connection = lab
             .client()
-            .run(|| TcpStream::connect((SERVER_IPV4, PORT)))?
+            .run(|| TcpStream::connect((SERVER_IPV4, FIRST_PORT)))?
             .context("connecting to a service")?;
         Ok(Self {
             lab,
@@ -252,13 +207,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    #[test]
-    fn no_more_services_than_a_guard_takes() {
-        assert_eq!(service_counts(256), [1, 10, 100, 256]);
-        assert_eq!(service_counts(1_000), [1, 10, 100, 1_000]);
-        assert_eq!(service_counts(16_384), SERVICES);
-    }
 
     #[test]
     fn no_prefix_is_listed_twice_or_of_the_lab() {
