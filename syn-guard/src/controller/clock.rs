@@ -1,6 +1,4 @@
-//! The data path's clock, and that of this thread's work.
-
-use std::time::Duration;
+//! The data path's clock.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -8,17 +6,9 @@ use nix::time::{ClockId, clock_gettime};
 /// to a scheduler tick later.
 #[must_use]
 pub fn now_ns() -> u64 {
-    // Nanoseconds of an uptime fill 64 bits after centuries.
-    read(ClockId::CLOCK_MONOTONIC).as_nanos() as u64
-}
-
-/// How much of a core's time this thread took so far.
-#[must_use]
-pub fn worked() -> Duration {
-    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
-}
-
-/// The clocks are there on every Linux; 0 would only delay what waits for one.
-fn read(clock: ClockId) -> Duration {
-    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+    // The clock is there on every Linux; 0 would only delay what waits for it.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        let part = |value: i64| u64::try_from(value).unwrap_or(0);
+        part(time.tv_sec()) * 1_000_000_000 + part(time.tv_nsec())
+    })
 }

@@ -20,7 +20,6 @@ mod listeners;
 mod lives;
 mod merging;
 mod options;
-mod pace;
 mod prefixes;
 mod reasons;
 mod report;
@@ -61,7 +60,9 @@ use limits::Limits;
 use prefixes::Prefixes;
 use services::Services;
 
-/// How often everything but accept queues is looked at.
+/// How often accept queues are looked at while a service protects.
+const FAST: Duration = Duration::from_millis(100);
+/// How often everything else is.
 const SLOW: Duration = Duration::from_secs(1);
 /// How often memory that large lists or many connections took is given back.
 const GIVE_BACK: Duration = Duration::from_secs(60);
@@ -187,7 +188,7 @@ impl Controller {
         mut requests: mpsc::Receiver<Request>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), ControllerError> {
-        let mut fast = interval(pace::FAST);
+        let mut fast = interval(FAST);
         let mut slow = interval(SLOW);
         let mut give_back = interval(GIVE_BACK);
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -204,11 +205,9 @@ impl Controller {
                 events = self.events.next() => self.take_events(events),
                 Some(request) = requests.recv() => self.answer(request),
                 _ = fast.tick(), if self.services.any_protecting() => {
-                    let before = clock::worked();
                     self.tell("accept queues", |controller| {
                         controller.services.refresh_listeners(&mut controller.datapath)
                     });
-                    fast.reset_after(pace::pause(clock::worked().saturating_sub(before)));
                 }
                 _ = slow.tick() => self.second(),
                 _ = give_back.tick() => heap::give_back(),
