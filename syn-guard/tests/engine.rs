@@ -107,6 +107,25 @@ fn what_the_operator_set_is_what_it_is_after() {
 }
 
 #[test]
+fn a_guard_that_is_stopped_at_once_lets_the_stack_make_no_more_cookies() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let before = settings(&lab);
+    let _nginx = Nginx::start(&lab).unwrap();
+    for _ in 0..5 {
+        let arguments = ["--engine", "kernel", "--mode", "protect"];
+        let mut guard = Guard::start(&lab, &arguments).unwrap();
+        guard.child().signal(Signal::SIGTERM).unwrap();
+        let stopping = "no more cookies are sent";
+        guard.child().wait_for_line(stopping, SOON).unwrap();
+        assert_eq!(settings(&lab), ["1", "2"]);
+        assert!(guard.stop(Signal::SIGTERM).unwrap().success());
+        assert_eq!(settings(&lab), before);
+    }
+}
+
+#[test]
 fn a_guard_that_is_killed_is_undone_by_detach_or_the_next_engine() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
