@@ -113,13 +113,19 @@ fn a_guard_that_is_stopped_at_once_lets_the_stack_make_no_more_cookies() {
     };
     let before = settings(&lab);
     let _nginx = Nginx::start(&lab).unwrap();
-    for _ in 0..5 {
-        let arguments = ["--engine", "kernel", "--mode", "protect"];
-        let mut guard = Guard::start(&lab, &arguments).unwrap();
+    let start = |engine| Guard::start(&lab, &["--engine", engine, "--mode", "protect"]).unwrap();
+    for (after_a_killed_one, engine) in
+        [(false, "kernel"), (true, "kernel"), (true, "reqsk")].repeat(2)
+    {
+        if after_a_killed_one {
+            assert!(!start("kernel").stop(Signal::SIGKILL).unwrap().success());
+            assert_eq!(settings(&lab), ["2", "2"]);
+        }
+        let mut guard = start(engine);
         guard.child().signal(Signal::SIGTERM).unwrap();
         let stopping = "no more cookies are sent";
         guard.child().wait_for_line(stopping, SOON).unwrap();
-        assert_eq!(settings(&lab), ["1", "2"]);
+        assert_eq!(settings(&lab), ["1", "2"], "{after_a_killed_one} {engine}");
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
         assert_eq!(settings(&lab), before);
     }

@@ -15,7 +15,7 @@ use super::undoing::Undoing;
 use super::{Controller, ControllerError, SYNCOOKIES};
 use crate::datapath::{Engine, one_line};
 use crate::kernel::{TcpSettings, sysctl};
-use crate::undo::{Change, Journal, Outcome, System};
+use crate::undo::{Change, Journal, Outcome, System, UndoError};
 
 const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
 /// Cookies whether the queue is full or not.
@@ -91,7 +91,7 @@ impl KernelSettings {
     fn undo<S: System>(&mut self, journal: &mut Journal<S>, needs_cookies: bool) {
         for name in [SYNCOOKIES, TIMESTAMPS] {
             if name == SYNCOOKIES && stays_on(journal, needs_cookies) {
-                lower(journal);
+                lower_or_say(journal);
                 continue;
             }
             match self.undoing.undo(journal, name) {
@@ -110,7 +110,7 @@ impl KernelSettings {
         needs_cookies: bool,
     ) -> Vec<Outcome> {
         if stays_on(journal, needs_cookies) && self.undoing.forget_one(SYNCOOKIES) {
-            lower(journal);
+            lower_or_say(journal);
         }
         self.undoing.again(journal)
     }
@@ -127,16 +127,15 @@ fn stays_on<S: System>(journal: &Journal<S>, needs_cookies: bool) -> bool {
 
 /// From [`ALWAYS`] to what every guard needs, unless somebody else set another
 /// value since.
-fn lower<S: System>(journal: &mut Journal<S>) {
-    let lowered = journal
-        .forget_if_overwritten(SYNCOOKIES)
-        .and_then(|overwritten| {
-            if overwritten {
-                return Ok(());
-            }
-            journal.change(SYNCOOKIES, WHEN_FULL)
-        });
-    if let Err(error) = lowered {
+fn lower<S: System>(journal: &mut Journal<S>) -> Result<(), UndoError> {
+    if !is_changed(journal, SYNCOOKIES) || journal.forget_if_overwritten(SYNCOOKIES)? {
+        return Ok(());
+    }
+    journal.change(SYNCOOKIES, WHEN_FULL)
+}
+
+fn lower_or_say<S: System>(journal: &mut Journal<S>) {
+    if let Err(error) = lower(journal) {
         error!("{error}; it is set back when syn-guard stops");
     }
 }
@@ -173,12 +172,10 @@ impl Controller {
     }
 
     /// The stack makes no more cookies than before, but goes on reading those
-    /// that are out.
+    /// that are out. An earlier guard may have left it making them.
     pub(super) fn relax_kernel_engine(&mut self) -> Result<(), ControllerError> {
+        lower(&mut self.journal)?;
         if self.settings.phase == Phase::Forced {
-            if is_changed(&self.journal, SYNCOOKIES) {
-                self.journal.change(SYNCOOKIES, WHEN_FULL)?;
-            }
             self.settings.phase = Phase::Draining(now_ns() + DRAIN_NS);
         }
         Ok(())
@@ -213,7 +210,7 @@ impl Controller {
     }
 }
 
-fn is_changed(journal: &Journal, sysctl: &str) -> bool {
+fn is_changed<S: System>(journal: &Journal<S>, sysctl: &str) -> bool {
     let is = |change: &Change| matches!(change, Change::Sysctl { name, .. } if name == sysctl);
     journal.changes().iter().any(is)
 }

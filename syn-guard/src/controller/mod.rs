@@ -194,8 +194,6 @@ impl Controller {
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         give_back.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A stop may come first, and must know what is to be undone.
-        self.keep_kernel_engine_or_say();
         loop {
             tokio::select! {
                 biased;

@@ -51,7 +51,7 @@ impl DataPath {
     ///
     /// # Errors
     /// Says what the kernel lacks or refused. Nothing is attached, no pin is left
-    /// that was not there before, and all that were there still are.
+    /// that was not there before, and what was attached still is.
     pub fn load(pins: PinDirectory, options: &LoadOptions) -> Result<Self, DataPathError> {
         if !nix::unistd::geteuid().is_root() && !may_load() {
             return Err(DataPathError::NotPermitted);

@@ -117,16 +117,17 @@ impl PinDirectory {
 
     /// Removes what [`PinDirectory::prepare`] made for maps that are not to be used.
     pub(super) fn give_up(&self, place: &Place) -> Result<(), DataPathError> {
-        match place.takeover {
-            Takeover::Continued => Ok(()),
-            Takeover::Fresh | Takeover::Replaced | Takeover::Outgrown => place.maps.remove_all(),
+        if place.takeover == Takeover::Continued {
+            return Ok(());
         }
+        place.maps.remove_all()
     }
 
     /// Puts the maps into their place, where they are not yet: those that were there
-    /// are removed, links stay for their programs to be swapped.
+    /// are removed, links stay for their programs to be swapped. Should this fail
+    /// half-way, the programs of the earlier guard go on with maps without pins.
     pub(super) fn settle(&self, place: &Place) -> Result<(), DataPathError> {
-        if place.maps.0 == self.0 {
+        if matches!(place.takeover, Takeover::Fresh | Takeover::Continued) {
             return Ok(());
         }
         self.remove_files(|name| is_ours(name) && !is_link(name))?;
