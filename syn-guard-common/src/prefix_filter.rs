@@ -17,8 +17,8 @@ use core::ops::RangeInclusive;
 use crate::abi::RouteKey;
 use crate::address::Address;
 
-/// Exact bits of both families: the first 16 bits of an address.
-const EXACT: u32 = 2 << 16;
+/// Exact bits of both families, the first ones of the filter: 16 bits of an address each.
+pub const EXACT: u32 = 2 << 16;
 /// The position of a hashed bit is so many bits long.
 const HASHED_BITS: u32 = 20;
 /// Words of all bits.

@@ -30,7 +30,7 @@ impl Cpu {
     /// heavy.
     fn syn(&mut self, source: &Address, second: u32, heavy: u32) -> bool {
         const SEED: u64 = 0x5eed;
-        self.totals.begin(second);
+        self.totals.begin(second, 0);
         let hash = sketch::source_hash(source, 0, SEED);
         let weight = self.totals.weight(hash);
         if weight == 0 {

@@ -93,7 +93,7 @@ impl Machine {
     fn decide(&mut self, cpu: usize, source: &Address, flow_hash: u32, now_ns: u64) -> Decision {
         let second = sketch::second(now_ns);
         let cpu = &mut self.cpus[cpu];
-        cpu.totals.begin(second);
+        cpu.totals.begin(second, 0);
         let weight = cpu.totals.weight(SEED ^ u64::from(flow_hash));
         let hash = sketch::source_hash(source, 0, SEED);
         let (mut prefix, mut replies, mut heavy) = (0, 0, false);

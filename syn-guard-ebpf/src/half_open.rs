@@ -2,12 +2,11 @@
 
 use core::ptr::addr_of_mut;
 
-use syn_guard_common::abi::{HalfOpen, Settings, Source, SourceKey, handshake_bucket};
+use syn_guard_common::abi::{HalfOpen, Settings, SourceKey, handshake_bucket};
 use syn_guard_common::flow::Flow;
 
 use crate::maps::{HALF_OPEN, SETTINGS, SOURCES};
 use crate::state::{self, Service};
-use crate::zero::zero;
 use crate::{count, filters, sources};
 
 /// How a half-open connection ends.
@@ -68,19 +67,8 @@ fn count_source(flow: &Flow, slot: u32, half_open: u64) {
         note_limit(&key, settings, half_open);
         return;
     }
-    let zero = zero();
-    let source = Source {
-        half_open,
-        syns: 1,
-        completed: zero,
-        reset: zero,
-        expired: zero,
-        unanswered: zero,
-        unanswered_tick: zero,
-        dropped_tick: zero,
-    };
     // Fails when another CPU was first: one SYN goes uncounted.
-    let _ = SOURCES.insert(&key, &source, 1);
+    let _ = SOURCES.insert(&key, &sources::first_seen(half_open), 1);
     note_limit(&key, settings, half_open);
 }
 

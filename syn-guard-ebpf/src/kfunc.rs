@@ -9,6 +9,8 @@ use core::ffi::c_void;
 use syn_guard_common::cookie::Terms;
 use syn_guard_common::wire::Options;
 
+use crate::zero::zero;
+
 /// The number that stands for `bpf_sk_assign_tcp_reqsk` (Linux 6.9).
 const ASSIGN_REQUEST: usize = 0x5ead_0001;
 
@@ -65,7 +67,8 @@ impl Request {
             sack: u8::from(terms.sack()),
             timestamps: u8::from(terms.timestamps()),
             microseconds: 0,
-            reserved: [0; 3],
+            // Three of them: of one that is repeated the compiler makes a `memset`, too.
+            reserved: [zero() as u8, zero() as u8, zero() as u8],
         }
     }
 }

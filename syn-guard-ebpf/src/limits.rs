@@ -9,7 +9,8 @@ use syn_guard_common::sketch;
 
 use crate::level::Level;
 use crate::maps::{EVENT_BUDGET, EVENTS, SOURCES};
-use crate::{filters, state};
+use crate::zero::zero;
+use crate::{filters, sources, state};
 
 /// Events about sources that a CPU sends in a second.
 const EVENTS_A_SECOND: u32 = 16;
@@ -33,12 +34,8 @@ pub fn is_over(
     };
     let Some(source) = SOURCES.get_ptr_mut(&key) else {
         if heavy {
-            let source = Source {
-                syns: 1,
-                ..Source::default()
-            };
             // Fails when another CPU was first.
-            let _ = SOURCES.insert(&key, &source, 1);
+            let _ = SOURCES.insert(&key, &sources::first_seen(zero()), 1);
             filters::mark_has_counters(hash);
         }
         return false;

@@ -54,7 +54,9 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use syn_guard_common::abi::Action;
 
 /// Sees every frame first: counts SYNs, answers those to a protecting service.
+/// Inlined into its entry point: as its call it would take more stack than there is.
 #[xdp(frags)]
+#[inline(always)]
 pub fn syn_guard(context: XdpContext) -> u32 {
     let reason = syn::handle(&context);
     count::verdict(reason);
@@ -67,6 +69,7 @@ pub fn syn_guard(context: XdpContext) -> u32 {
 
 /// Sees what [`syn_guard`] passed: completes handshakes that carry a cookie.
 #[classifier]
+#[inline(always)]
 pub fn syn_guard_ack(context: TcContext) -> i32 {
     match ack::handle(&context) {
         None => TCX_NEXT,

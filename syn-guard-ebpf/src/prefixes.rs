@@ -36,7 +36,8 @@ fn may_be_listed(address: &Address) -> bool {
         return false;
     }
     let mut found = 0;
-    for position in prefix_filter::positions(address) {
+    let [exact, one, other] = prefix_filter::positions(address);
+    for position in [among_exact(exact), one, other] {
         // SAFETY: a position is that of a bit of the filter.
         let word = unsafe {
             addr_of!((*filter).bits)
@@ -47,6 +48,18 @@ fn may_be_listed(address: &Address) -> bool {
         found |= word >> (position % 64) & 1;
     }
     found != 0
+}
+
+/// The same position. Linux 6.1's verifier knows no bounds of a number that was
+/// byte-swapped, and the compiler, which does, leaves the mask out.
+#[inline(always)]
+fn among_exact(position: u32) -> u32 {
+    let mut position = position;
+    // SAFETY: changes nothing but one register, and that to what it is.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(wreg) position, const prefix_filter::EXACT - 1);
+    }
+    position
 }
 
 /// Looks for the longest prefix that has not ended.

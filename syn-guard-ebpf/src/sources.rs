@@ -1,13 +1,14 @@
 //! Counting SYNs by source and by prefix, each CPU for itself; no forged source
 //! costs more than a few cells of a sketch.
 
-use syn_guard_common::abi::{SAMPLE_SYNS, SAMPLE_WORDS, Settings, SourceKey, SourceSample};
+use syn_guard_common::abi::{SAMPLE_SYNS, SAMPLE_WORDS, Settings, Source, SourceKey, SourceSample};
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
 use syn_guard_common::sketch::{self, Cells, Totals};
 
 use crate::maps::{PREFIX_SKETCH, SAMPLES, SETTINGS, SKETCH_TOTALS, SOURCE_SKETCH};
 use crate::seed::seed;
+use crate::zero::zero;
 use crate::{clock, count, filters, limits};
 
 /// What a flow counts for.
@@ -38,6 +39,22 @@ pub fn hash(key: &SourceKey) -> u64 {
     sketch::source_hash(&key.source, key.slot, seed())
 }
 
+/// The counters of a source with one SYN and `half_open` half-open connections.
+#[inline(always)]
+pub fn first_seen(half_open: u64) -> Source {
+    let zero = zero();
+    Source {
+        half_open,
+        syns: 1,
+        completed: zero,
+        reset: zero,
+        expired: zero,
+        unanswered: zero,
+        unanswered_tick: zero,
+        dropped_tick: zero,
+    }
+}
+
 /// What the limits say of a SYN.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -62,7 +79,7 @@ pub fn syn(slot: u32, flow: &Flow, flow_hash: u32, protects: bool, now: u64) -> 
     // SAFETY: this CPU's own values.
     let (prefixes, totals) = unsafe { (&mut *prefixes, &mut *totals) };
     let second = sketch::second(now);
-    totals.begin(second);
+    totals.begin(second, zero() as u32);
     let weight = totals.weight(seed() ^ u64::from(flow_hash));
     if weight == 0 && !filters::any_may_have_counters() {
         return Standing::Fine;

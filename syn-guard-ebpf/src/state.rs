@@ -11,6 +11,7 @@ use crate::level::Level;
 use crate::maps::{
     ALL_MARKED, ANY_PROTECTING, EVENTS, SERVICE_BY_PORT, SERVICE_CONFIG, SERVICE_STATE, VALIDATING,
 };
+use crate::zero::zero;
 
 /// A coarse time may be so late: a jiffy at HZ=100, and a margin.
 const JIFFY_NS: u64 = 20_000_000;
@@ -264,7 +265,7 @@ impl Service {
             at_ns: now_ns,
             value,
             limit,
-            source: Address([0; 4]),
+            source: Address([zero() as u32; 4]),
             slot: self.slot,
             untracked: untracked as u32,
             kind: kind as u32,
