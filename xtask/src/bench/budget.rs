@@ -221,8 +221,9 @@ impl Goal {
     pub const fn bound(self) -> &'static str {
         match self {
             Self::FlatOut => {
-                "a frame's whole way takes the floor some 330 ns, most of it the veth's ring and \
-                 the page pool's lock; each nanosecond of the program comes on top"
+                "a frame's whole way takes the floor some 300 ns, most of it the veth's ring and \
+                 the page pool's lock; the program comes on top, and leaves the core no room to \
+                 fetch the next frame ahead, which it does beside the floor's few instructions"
             }
             Self::Honest | Self::Latency => "what the guard's core has left",
         }

@@ -35,7 +35,18 @@ pub(super) const FILES: &[TestFile] = &[
     file(
         "syn-guard",
         "acks",
-        Some(&[("a_flood_of_acks_touches_no_connection", FAST)]),
+        Some(&[
+            ("a_flood_of_acks_touches_no_connection", FAST),
+            ("a_flood_of_syns_and_acks_touches_no_connection", FAST),
+            (
+                "a_flood_of_cookies_that_is_over_opens_the_way_for_few_tries",
+                FAST,
+            ),
+            (
+                "a_service_that_is_switched_off_takes_the_cookies_that_are_out_and_few_tries",
+                "needs Linux 6.9 for reqsk",
+            ),
+        ]),
     ),
     file("syn-guard", "attach", Nothing),
     file("syn-guard", "bad_wire", All("takes minutes there")),
