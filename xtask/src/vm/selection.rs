@@ -29,6 +29,7 @@ const fn file(package: &'static str, name: &'static str, left_out: LeftOut) -> T
 }
 
 const FAST: &str = "measures what a real processor does, not an emulated one";
+const BOTH_ENGINES: &str = "needs both engines: Linux 6.9 for reqsk";
 
 /// All files of tests that need a kernel, for Linux 6.1.
 pub(super) const FILES: &[TestFile] = &[
@@ -65,10 +66,16 @@ pub(super) const FILES: &[TestFile] = &[
     file(
         "syn-guard",
         "engine",
-        Some(&[(
-            "a_guard_that_is_killed_is_undone_by_detach_or_the_next_engine",
-            "needs both engines: Linux 6.9 for reqsk",
-        )]),
+        Some(&[
+            (
+                "a_guard_that_is_killed_is_undone_by_detach_or_the_next_engine",
+                BOTH_ENGINES,
+            ),
+            (
+                "a_guard_that_is_stopped_at_once_lets_the_stack_make_no_more_cookies",
+                BOTH_ENGINES,
+            ),
+        ]),
     ),
     file("syn-guard", "errors", Nothing),
     file("syn-guard", "flood", All(FAST)),
