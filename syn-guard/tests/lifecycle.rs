@@ -372,8 +372,9 @@ fn a_start_that_fails_leaves_the_protection_of_another_version() {
     let run = lab
         .syn_guard(&["run", "--iface", SERVER_INTERFACE])
         .unwrap();
-    let mut limited = lab.server().command_within_a_minute("prlimit");
-    limited.arg("--nofile=24").arg(run.get_program());
+    let mut limited = lab.server().command_within_a_minute("sh");
+    limited.args(["-c", r#"ulimit -n 24 && exec "$0" "$@""#]);
+    limited.arg(run.get_program());
     let refused = limited.args(run.get_args()).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");

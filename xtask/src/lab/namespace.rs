@@ -63,7 +63,7 @@ impl Namespace {
     /// would wait for an answer for ever.
     pub fn command_within_a_minute(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.command("timeout");
-        command.args(["--kill-after=5", "60"]).arg(program);
+        command.args(["-k", "5", "60"]).arg(program);
         command
     }
 
