@@ -133,6 +133,10 @@ pub(super) const FILES: &[TestFile] = &[
             ),
             ("many_that_end_together_do_not_hold_the_controller_up", FAST),
             (
+                "an_allowed_source_gets_no_cookie_and_is_not_dropped_under_a_flood",
+                "with the engine kernel the stack answers it with a cookie of its own",
+            ),
+            (
                 "what_there_is_room_for_stays_in_force_and_the_rest_is_said_once",
                 "a million prefixes take minutes there",
             ),
