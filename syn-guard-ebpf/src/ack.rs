@@ -17,7 +17,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::{Service, any_validating};
-use crate::{accept_queue, clock, count, filters, handed, kernel_cookie, listeners, sent, sources};
+use crate::{accept_queue, clock, count, engine, filters, handed, kernel_cookie, listeners, sent, sources};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -64,7 +64,7 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
         ..tcp
     };
     let hash = flow.hash();
-    if filters::is_established(hash) {
+    if filters::is_established(hash) && !may_be_replayed(&tcp, hash) {
         return None;
     }
     // What is forwarded or for another address is none of ours.
@@ -91,8 +91,15 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
             sent::tried(hash);
             None
         }
-        None => without_cookie(context, &packet, &headers, &service, &flow, hash),
+        None => without_cookie(context, &packet, &headers, &tcp, &service, &flow, hash),
     }
+}
+
+/// Whether a flow that was found established is looked at all the same: where the stack
+/// validates, it would take the cookie again.
+#[inline(always)]
+fn may_be_replayed(tcp: &Tcp, hash: u32) -> bool {
+    engine::makes_kernels() && handed::was_over(hash, tcp.acknowledgement.wrapping_sub(1))
 }
 
 /// Finds the headers. Behind generic XDP a packet may come without its Ethernet
@@ -197,10 +204,15 @@ fn is_behind_its_handshake(hash: u32, listener: *const c_void, full_until: u64) 
 /// will be sent again, while the stack would reset the connection. To others the
 /// stack says that there is none. Cookies of the kernel's own are the stack's.
 #[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct of references would live on the stack"
+)]
 fn without_cookie(
     context: &TcContext,
     packet: &Packet<'_>,
     headers: &Headers,
+    tcp: &Tcp,
     service: &Service,
     flow: &Flow,
     hash: u32,
@@ -229,6 +241,9 @@ fn without_cookie(
     }
     let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
+    if kernels && engine::makes_kernels() {
+        return Some(kernel_cookie::valid(tcp, flow, hash, service));
+    }
     if kernels {
         // Its data may stand right behind it.
         filters::remember_completed(hash);

@@ -62,8 +62,8 @@ pub fn make(context: &XdpContext, listener: &Socket, headers: &Headers, tcp: &Tc
     (cookie >= 0).then_some(cookie as u32)
 }
 
-/// An ACK with a valid cookie of the kernel's, of which the stack makes a
-/// connection.
+/// Takes note of an ACK with a valid cookie of the kernel's, of which the stack makes a
+/// connection, unless it is replayed.
 #[inline(always)]
 pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
     let cookie = tcp.acknowledgement.wrapping_sub(1);
@@ -75,8 +75,7 @@ pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
     filters::remember_completed(hash);
     sources::completed(service.slot, flow);
     count::service(service.slot, |counters| counters.cookies_validated += 1);
-    count::verdict(Reason::CookieValidated);
-    Reason::Segment
+    Reason::CookieValidated
 }
 
 /// Whether an ACK carries a cookie of the kernel's.

@@ -56,7 +56,8 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
         return Reason::AcceptQueueFull;
     }
     let mut kernels = 0;
-    if engine::is_kernel() {
+    let by_kernel = engine::makes_kernels();
+    if by_kernel {
         match kernels_cookie(context, syn) {
             Ok(cookie) => kernels = cookie,
             Err(reason) => return reason,
@@ -64,7 +65,7 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     } else if let Some(reason) = look_up_now_and_then(context, syn, listener, listener_flags) {
         return reason;
     }
-    match answer(context, syn, listener, listener_flags, kernels) {
+    match answer(context, syn, listener, listener_flags, by_kernel, kernels) {
         Some(()) => Reason::CookieSent,
         None => Reason::Unanswerable,
     }
@@ -151,6 +152,7 @@ fn answer(
     syn: &Syn,
     listener: *mut Listener,
     listener_flags: u32,
+    by_kernel: bool,
     kernels_cookie: u32,
 ) -> Option<()> {
     let Syn {
@@ -168,7 +170,7 @@ fn answer(
     // SAFETY: a map value.
     let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
     let now = syn.now_ns;
-    let (terms, cookie) = if engine::is_kernel() {
+    let (terms, cookie) = if by_kernel {
         let terms = Terms::grant_by_kernel(&options, ecn, listener.flags);
         (terms.forget(&packet), kernels_cookie)
     } else {

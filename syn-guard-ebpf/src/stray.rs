@@ -38,7 +38,7 @@ pub fn handle(
     }
     let off = service.state() == State::Off;
     let sent = sent::lately(hash, true);
-    if !engine::is_kernel() && (off || sent == Sent::Maybe) {
+    if !engine::is_kernel_only() && (off || sent == Sent::Maybe) {
         // The TC program looks at its cookie.
         return Reason::Segment;
     }
@@ -64,7 +64,7 @@ pub fn handle(
         filters::mark_established(hash);
         return Reason::Segment;
     }
-    if engine::is_kernel() && filters::just_completed(hash) {
+    if engine::is_kernel_only() && filters::just_completed(hash) {
         // Right behind its handshake, which the stack has not seen yet.
         socket.release();
         return Reason::Segment;
@@ -77,12 +77,16 @@ pub fn handle(
     let valid = kernel_cookie::check(&socket, &Packet::of_xdp(context), headers);
     socket.release();
     if valid {
-        // Where the guard makes the cookies, this one is the stack's own.
-        return if engine::is_kernel() {
-            kernel_cookie::valid(tcp, flow, hash, service)
-        } else {
-            Reason::Segment
-        };
+        // Where the TC program looks at cookies, no cookie of ours went to this flow.
+        if !engine::is_kernel_only() {
+            return Reason::Segment;
+        }
+        let reason = kernel_cookie::valid(tcp, flow, hash, service);
+        if reason == Reason::CookieValidated {
+            count::verdict(reason);
+            return Reason::Segment;
+        }
+        return reason;
     }
     if off {
         return Reason::Segment;
@@ -93,7 +97,7 @@ pub fn handle(
     if sent == Sent::No {
         return Reason::StrayAck;
     }
-    if !engine::is_kernel() {
+    if !engine::is_kernel_only() {
         return Reason::Segment;
     }
     sent::tried(hash);
@@ -105,7 +109,7 @@ pub fn handle(
 /// the stack validates, it would take the cookie again.
 #[inline(always)]
 fn may_be_replayed(tcp: &Tcp, hash: u32) -> bool {
-    engine::is_kernel() && handed::was_over(hash, tcp.acknowledgement.wrapping_sub(1))
+    engine::is_kernel_only() && handed::was_over(hash, tcp.acknowledgement.wrapping_sub(1))
 }
 
 /// A second, and how many strays of the service passed in it on this CPU.

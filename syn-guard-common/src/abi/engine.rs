@@ -1,7 +1,9 @@
 //! Who makes cookies and who validates them.
 
-/// The engine that the programs are loaded for: the value of their constant
-/// `ENGINE`, so that the verifier leaves the other one's code out.
+/// An engine. The programs' constant `ENGINE` says for which they are loaded: for
+/// [`Reqsk`](Self::Reqsk), where the kernel has it, and then they can do both and
+/// [`Settings::engine`](super::Settings::engine) says which one makes cookies; or for
+/// [`Kernel`](Self::Kernel), and the verifier leaves the other one's code out.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {

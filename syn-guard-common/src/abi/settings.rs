@@ -14,7 +14,7 @@ use crate::address::Address;
 /// | 32 | 16 | mask of an IPv4 source, as a mapped address |
 /// | 48 | 16 | mask of an IPv6 source |
 /// | 64 | 4 | SYNs within a second from which a source is heavy |
-/// | 68 | 4 | 0 |
+/// | 68 | 4 | whose cookies are made, [`EngineKind`](super::EngineKind) |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -36,8 +36,9 @@ pub struct Settings {
     /// From this many SYNs within a second on a CPU a source gets exact
     /// counters.
     pub heavy: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Whose cookies are made: an [`EngineKind`](super::EngineKind). Counts only where the
+    /// programs can make both.
+    pub engine: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 72);

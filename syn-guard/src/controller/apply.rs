@@ -20,6 +20,7 @@ impl Controller {
         self.limits.tell(
             &self.options.limits,
             &self.options.interfaces,
+            self.engine.kind(),
             &mut self.datapath,
         )?;
         self.services

@@ -7,13 +7,14 @@
 //! `tcp_timestamps` is 2 (`cookie_timestamp_decode`, Linux 6.1). So while it is
 //! not 2 a cookie goes without timestamps.
 
+use syn_guard_common::abi::EngineKind;
 use tracing::{error, info, warn};
 
 use super::clock::now_ns;
 use super::guarded::DRAIN_NS;
 use super::undoing::Undoing;
 use super::{Controller, ControllerError, SYNCOOKIES};
-use crate::datapath::{Engine, one_line};
+use crate::datapath::one_line;
 use crate::kernel::{TcpSettings, sysctl};
 use crate::undo::{Change, Journal, Outcome, System, UndoError};
 
@@ -35,12 +36,17 @@ pub struct CookieTimestamps {
 }
 
 impl CookieTimestamps {
-    /// For this engine.
-    pub const fn new(engine: &Engine) -> Self {
+    /// For cookies of this engine.
+    pub const fn new(engine: EngineKind) -> Self {
         Self {
-            by_stack: matches!(engine, Engine::Kernel),
+            by_stack: matches!(engine, EngineKind::Kernel),
             ending: false,
         }
+    }
+
+    /// Cookies are of this engine from now on.
+    pub const fn set_engine(&mut self, engine: EngineKind) {
+        self.by_stack = matches!(engine, EngineKind::Kernel);
     }
 
     /// The settings as cookies must go by them.
@@ -144,7 +150,7 @@ impl Controller {
     /// Changes what the engine needs while a service protects, and undoes it
     /// after.
     pub(super) fn keep_kernel_engine(&mut self) -> Result<(), ControllerError> {
-        let kernel = matches!(self.datapath.features.engine, Engine::Kernel);
+        let kernel = self.engine.is_kernel();
         if kernel && self.services.any_protecting() {
             let ending = self.services.cookie_timestamps().ending;
             self.settings.undoing.forget();
@@ -241,7 +247,7 @@ mod tests {
     use super::*;
     use crate::undo::tests::Fake;
 
-    fn timestamps(engine: &Engine, ending: bool, setting: u8) -> u8 {
+    fn timestamps(engine: EngineKind, ending: bool, setting: u8) -> u8 {
         let settings = TcpSettings {
             timestamps: setting,
             ..TcpSettings::read().unwrap()
@@ -255,11 +261,11 @@ mod tests {
 
     #[test]
     fn cookies_of_the_kernels_carry_options_only_without_an_offset() {
-        assert_eq!(timestamps(&Engine::Kernel, false, 1), 0);
-        assert_eq!(timestamps(&Engine::Kernel, false, 2), 2);
-        assert_eq!(timestamps(&Engine::Kernel, true, 2), 0);
+        assert_eq!(timestamps(EngineKind::Kernel, false, 1), 0);
+        assert_eq!(timestamps(EngineKind::Kernel, false, 2), 2);
+        assert_eq!(timestamps(EngineKind::Kernel, true, 2), 0);
         for ending in [false, true] {
-            assert_eq!(timestamps(&Engine::Reqsk { function: 1 }, ending, 1), 1);
+            assert_eq!(timestamps(EngineKind::Reqsk, ending, 1), 1);
         }
     }
 

@@ -1,6 +1,6 @@
-//! What the data path is told of limits.
+//! What the data path is told of limits, and of who makes cookies.
 
-use syn_guard_common::abi::Settings;
+use syn_guard_common::abi::{EngineKind, Settings};
 use syn_guard_common::address::Address;
 use syn_guard_common::sketch::heavy;
 
@@ -31,9 +31,10 @@ impl Limits {
         &mut self,
         options: &LimitOptions,
         guarded: &[String],
+        engine: EngineKind,
         datapath: &mut DataPath,
     ) -> Result<(), ControllerError> {
-        let settings = settings(options, receiving_cpus(guarded)?);
+        let settings = settings(options, receiving_cpus(guarded)?, engine);
         if self.told == Some(settings) {
             return Ok(());
         }
@@ -97,7 +98,7 @@ fn cpus_of(interface: &Interface, used_queues: Option<u32>, online: u64) -> u64 
 
 /// The settings for these options, on so many CPUs. What is counted by each CPU
 /// for itself gets an equal share of its limit.
-fn settings(options: &LimitOptions, cpus: u64) -> Settings {
+fn settings(options: &LimitOptions, cpus: u64, engine: EngineKind) -> Settings {
     let cpus = cpus.max(1);
     let rate = match options.source_rate {
         0 => USUAL_RATE,
@@ -111,7 +112,7 @@ fn settings(options: &LimitOptions, cpus: u64) -> Settings {
         ipv4_mask: Address::mask(MAPPED_BITS + u32::from(options.ipv4_bits)),
         ipv6_mask: Address::mask(u32::from(options.ipv6_bits)),
         heavy: heavy(rate, cpus),
-        reserved: 0,
+        engine: engine as u32,
     }
 }
 
@@ -123,12 +124,13 @@ mod tests {
     #[test]
     fn limits_of_each_cpu_sum_up_to_the_limit() {
         let options = LimitOptions::default();
-        let one = settings(&options, 1);
+        let one = settings(&options, 1, EngineKind::Kernel);
         assert_eq!(
             (one.heavy, one.reply_rate, one.source_rate),
             (50, 10_000, 200)
         );
-        let many = settings(&options, 64);
+        let many = settings(&options, 64, EngineKind::Reqsk);
+        assert_eq!((one.engine, many.engine), (1, 0));
         assert_eq!(
             (many.heavy, many.reply_rate, many.source_rate),
             (3, 157, 200)

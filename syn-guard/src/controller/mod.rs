@@ -8,7 +8,9 @@
 mod apply;
 mod clock;
 mod data_events;
+mod engine;
 mod error;
+mod follow_engine;
 mod guarded;
 mod handle;
 mod harden;
@@ -50,8 +52,10 @@ use crate::config::ConfigSource;
 use crate::datapath::{DataPath, DataPathError, Engine, EventReader, Takeover, one_line};
 use crate::events::EventLog;
 use crate::heap;
+use crate::kernel::netfilter::RuleChanges;
 use crate::undo::{Journal, Outcome};
 use data_events::DroppedSources;
+use engine::EngineInUse;
 use harden::Hardening;
 use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
@@ -71,6 +75,17 @@ const DRAIN_AT_EXIT: Duration = Duration::from_secs(3);
 /// What the `reqsk` engine needs to be other than 0, and the `kernel` engine 2.
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 
+/// What [`Controller::prepare`] made.
+type Prepared = (
+    EventReader,
+    Interfaces,
+    EngineInUse,
+    Services,
+    Prefixes,
+    KeyRing,
+    Limits,
+);
+
 /// The running controller.
 pub struct Controller {
     options: Options,
@@ -78,6 +93,9 @@ pub struct Controller {
     datapath: DataPath,
     events: EventReader,
     interfaces: Interfaces,
+    engine: EngineInUse,
+    /// It was said that netfilter cannot be read.
+    netfilter_said: bool,
     services: Services,
     prefixes: Prefixes,
     keys: KeyRing,
@@ -105,12 +123,14 @@ impl Controller {
         let mut event_log = EventLog::default();
         let hardening = Hardening::found(&journal, clock::now_ns());
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
-            Ok((events, interfaces, services, prefixes, keys, limits)) => Ok(Self {
+            Ok((events, interfaces, engine, services, prefixes, keys, limits)) => Ok(Self {
                 options,
                 config,
                 datapath,
                 events,
                 interfaces,
+                engine,
+                netfilter_said: false,
                 services,
                 prefixes,
                 keys,
@@ -137,8 +157,7 @@ impl Controller {
         datapath: &mut DataPath,
         journal: &mut Journal,
         log: &mut EventLog,
-    ) -> Result<(EventReader, Interfaces, Services, Prefixes, KeyRing, Limits), ControllerError>
-    {
+    ) -> Result<Prepared, ControllerError> {
         let events = datapath.maps.take_events()?;
         if let Engine::None { reason } = &datapath.features.engine
             && options.may_protect()
@@ -148,8 +167,10 @@ impl Controller {
                 options.detection.mode = Mode::Observe;
             }
         }
-        let features = &datapath.features;
-        info!("engine {}: {}", features.engine.name(), features.why);
+        let netfilter = engine::look(&mut false);
+        let obstacle = engine::obstacle(netfilter, &options.interfaces)?;
+        let engine = EngineInUse::new(&datapath.features, obstacle);
+        info!("engine {}: {}", engine.name(), engine.why());
         let now = clock::now_ns();
         let keys = if datapath.takeover == Takeover::Continued {
             KeyRing::continued(now)
@@ -164,11 +185,13 @@ impl Controller {
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
         let guarding = prefixes
             .refresh(&mut datapath.maps.prefixes, log)
-            .and_then(|()| guard(options, datapath, journal, log));
+            .and_then(|()| guard(options, &engine, datapath, journal, log));
         match guarding {
             Ok((services, limits)) => {
                 datapath.detach_others(&options.interfaces);
-                Ok((events, interfaces, services, prefixes, keys, limits))
+                Ok((
+                    events, interfaces, engine, services, prefixes, keys, limits,
+                ))
             }
             Err(error) => {
                 interfaces.take_back(datapath);
@@ -188,6 +211,7 @@ impl Controller {
         mut requests: mpsc::Receiver<Request>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), ControllerError> {
+        let mut rules = RuleChanges::listen();
         let mut fast = interval(FAST);
         let mut slow = interval(SLOW);
         let mut give_back = interval(GIVE_BACK);
@@ -202,9 +226,11 @@ impl Controller {
                         break;
                     }
                 }
+                () = rules.next() => self.keep_engine(),
                 events = self.events.next() => self.take_events(events),
                 Some(request) = requests.recv() => self.answer(request),
                 _ = fast.tick(), if self.services.any_protecting() => {
+                    self.keep_engine();
                     self.tell("accept queues", |controller| {
                         controller.services.refresh_listeners(&mut controller.datapath)
                     });
@@ -241,6 +267,7 @@ impl Controller {
 
     /// What is done once a second. What fails is said and tried again.
     fn second(&mut self) {
+        self.keep_engine();
         let usual = harden::usual_retries(&self.journal);
         self.services.lives_mut().set_usual(usual);
         self.tell("services", |controller| {
@@ -252,6 +279,7 @@ impl Controller {
             controller.limits.tell(
                 &controller.options.limits,
                 &controller.options.interfaces,
+                controller.engine.kind(),
                 &mut controller.datapath,
             )
         });
@@ -402,18 +430,23 @@ pub fn restore(journal: &mut Journal) -> bool {
 /// Changes what must be changed, and tells the data path what to guard.
 fn guard(
     options: &Options,
+    engine: &EngineInUse,
     datapath: &mut DataPath,
     journal: &mut Journal,
     log: &mut EventLog,
 ) -> Result<(Services, Limits), ControllerError> {
-    if options.detection.mode == Mode::Protect && matches!(datapath.features.engine, Engine::Kernel)
-    {
+    if options.detection.mode == Mode::Protect && engine.is_kernel() {
         kernel_engine::need(journal)?;
     }
     keep_syncookies(options.may_protect(), journal)?;
     let mut limits = Limits::default();
-    limits.tell(&options.limits, &options.interfaces, datapath)?;
-    let mut services = Services::new(options, datapath)?;
+    limits.tell(
+        &options.limits,
+        &options.interfaces,
+        engine.kind(),
+        datapath,
+    )?;
+    let mut services = Services::new(options, datapath, engine.kind())?;
     services.refresh(datapath, log)?;
     Ok((services, limits))
 }

@@ -13,7 +13,7 @@ use super::data_events::source_text;
 use super::guarded::Guarded;
 use super::listeners::MPTCP;
 use super::{Controller, mode_name};
-use crate::datapath::{Engine, Maps};
+use crate::datapath::Maps;
 use crate::events::EventKind;
 use crate::kernel::sock_diag::{HalfOpenCount, half_open_by_port};
 use crate::kernel::tcp_ext::TcpExt;
@@ -26,11 +26,9 @@ use crate::undo::Change;
 impl Controller {
     /// Everything of this moment.
     pub(super) fn report(&self) -> Report {
-        let features = &self.datapath.features;
-        let engine = features.engine.name();
+        let engine = self.engine.name();
         // The best one needs no reason.
-        let engine_reason =
-            (!matches!(features.engine, Engine::Reqsk { .. })).then(|| features.why.clone());
+        let engine_reason = (engine != "reqsk").then(|| self.engine.why());
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("SYN_GUARD_GIT").to_owned(),

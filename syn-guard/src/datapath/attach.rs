@@ -7,7 +7,6 @@ use aya::programs::xdp::{XdpLink, XdpMode as Flags};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp};
 
 use super::error::one_line;
-use super::features::Engine;
 use super::load::program;
 use super::object::{TC, XDP};
 use super::xdp_mode::{AttachMode, XdpModeChoice, advice, errno};
@@ -115,7 +114,7 @@ impl DataPath {
 
     fn attach_tc(&mut self, interface: &str) -> Result<Option<PinnedLink>, DataPathError> {
         let name = tc_pin(interface);
-        if !matches!(self.features.engine, Engine::Reqsk { .. }) {
+        if self.features.assign.is_none() {
             self.pins.unpin(&name);
             return Ok(None);
         }

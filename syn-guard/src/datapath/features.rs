@@ -69,8 +69,9 @@ impl Engine {
         }
     }
 
-    /// What the programs are told.
-    pub(super) const fn kind(&self) -> EngineKind {
+    /// Who makes the cookies.
+    #[must_use]
+    pub const fn kind(&self) -> EngineKind {
         match self {
             Self::Reqsk { .. } | Self::None { .. } => EngineKind::Reqsk,
             Self::Kernel => EngineKind::Kernel,
@@ -81,8 +82,13 @@ impl Engine {
 /// What the running kernel can do.
 #[derive(Clone, Debug)]
 pub struct Features {
-    /// The engine to use.
+    /// The engine to use, where nothing around the sockets is in its way.
     pub engine: Engine,
+    /// The BTF id of `bpf_sk_assign_tcp_reqsk`, where the kernel has it: the programs
+    /// can do what either engine needs.
+    pub assign: Option<u32>,
+    /// The kernel can make cookies.
+    pub generates: bool,
     /// Why that one.
     pub why: String,
     /// The TCP signatures that it knows: [`found::MD5`], [`found::AUTHENTICATION`].
@@ -171,6 +177,8 @@ impl Features {
         let knows = |function, signature| id(function).map_or(0, |_| signature);
         Ok(Self {
             engine,
+            assign,
+            generates: generate.is_some(),
             why,
             signatures: knows(MD5, found::MD5) | knows(AUTHENTICATION, found::AUTHENTICATION),
         })

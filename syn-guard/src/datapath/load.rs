@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use syn_guard_common::abi::State;
+use syn_guard_common::abi::{EngineKind, State};
 
 use super::btf::{AcceptQueue, KernelBtf};
 use super::error::one_line;
@@ -62,7 +62,7 @@ impl DataPath {
         // Megabytes.
         drop(btf);
         let mut object = OBJECT.to_vec();
-        if let Engine::Reqsk { function } = features.engine {
+        if let Some(function) = features.assign {
             kfunc::link(&mut object, function)?;
         }
         let place = pins.prepare(OBJECT, options.services)?;
@@ -109,7 +109,10 @@ impl DataPath {
         options: &LoadOptions,
     ) -> Result<(Ebpf, Maps, Control), DataPathError> {
         let level = options.log.as_u8();
-        let engine = features.engine.kind() as u32;
+        let engine = match (features.assign, &features.engine) {
+            (None, Engine::Kernel) => EngineKind::Kernel,
+            _ => EngineKind::Reqsk,
+        } as u32;
         let seed = random_u64();
         let mut loader = EbpfLoader::new();
         for name in BY_SLOT {
@@ -132,7 +135,7 @@ impl DataPath {
             })?;
         let maps = Maps::take(&mut ebpf)?;
         load_xdp(&mut ebpf, XDP)?;
-        if matches!(features.engine, Engine::Reqsk { .. }) {
+        if features.assign.is_some() {
             let program: &mut SchedClassifier = program(&mut ebpf, TC)?;
             program.load().map_err(|error| refused(TC, &error))?;
         }

@@ -33,17 +33,20 @@ pub enum EventKind {
     Config,
     /// A prefix was allowed, denied, or taken off a list.
     Prefix,
+    /// Another engine makes cookies.
+    Engine,
 }
 
 impl EventKind {
     /// All kinds, for counters that begin at 0.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::State,
         Self::Flood,
         Self::Harden,
         Self::SourceDropped,
         Self::Config,
         Self::Prefix,
+        Self::Engine,
     ];
 
     /// The word in the CLI and metrics.
@@ -56,6 +59,7 @@ impl EventKind {
             Self::SourceDropped => "source_dropped",
             Self::Config => "config",
             Self::Prefix => "prefix",
+            Self::Engine => "engine",
         }
     }
 }

@@ -105,6 +105,9 @@ pub struct Interface {
     pub xdp: Option<XdpProgram>,
     /// The other end, if it is a veth.
     pub veth_peer: Option<VethPeer>,
+    /// What it is a port of: `bridge`, `vrf`, `bond` and the like
+    /// (`IFLA_INFO_SLAVE_KIND`).
+    pub port_of: Option<String>,
 }
 
 /// The other end of a veth.
@@ -223,6 +226,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
         software: false,
         xdp: None,
         veth_peer: None,
+        port_of: None,
     };
     let (mut veth, mut peer, mut namespace) = (false, None, None);
     for attribute in attributes(payload, HEADER) {
@@ -240,9 +244,10 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
             libc::IFLA_LINK => peer = Some(parse_u32(value)?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_u32(value)?.cast_signed()),
             libc::IFLA_LINKINFO => {
-                let kind = kind(value)?;
+                let kind = nested(value, libc::IFLA_INFO_KIND)?;
+                veth = kind.as_deref() == Some("veth");
                 read.software = kind.is_some();
-                veth = kind.is_some_and(|kind| kind.starts_with(b"veth"));
+                read.port_of = nested(value, libc::IFLA_INFO_SLAVE_KIND)?;
             }
             _ => {}
         }
@@ -253,12 +258,13 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
     Ok(read)
 }
 
-/// The kind of the nested attributes of `IFLA_LINKINFO`.
-fn kind(nested: &[u8]) -> Result<Option<Vec<u8>>, NetlinkError> {
-    for attribute in NlasIterator::new(nested) {
+/// The text of one of the nested attributes of `IFLA_LINKINFO`.
+fn nested(attributes: &[u8], kind: u16) -> Result<Option<String>, NetlinkError> {
+    for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
-        if attribute.kind() == libc::IFLA_INFO_KIND {
-            return Ok(Some(attribute.value().to_vec()));
+        if attribute.kind() == kind {
+            let text = attribute.value().split(|byte| *byte == 0).next();
+            return Ok(text.map(|text| String::from_utf8_lossy(text).into_owned()));
         }
     }
     Ok(None)

@@ -10,6 +10,7 @@ pub mod changes;
 pub mod channels;
 pub mod cpus;
 pub mod interfaces;
+pub mod netfilter;
 pub mod netlink;
 pub mod owners;
 pub mod route_metrics;

@@ -116,7 +116,7 @@ impl Segment {
             sequence: 0x1234_5678,
             acknowledgement: 0,
             data_offset: None,
-            reserved: 0,
+            engine: 0,
             flags: flags::SYN,
             tcp_checksum: Checksum::Right,
             options: LINUX.to_vec(),

@@ -11,7 +11,7 @@ mod states;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use syn_guard_common::abi::{
-    Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State, mac,
+    EngineKind, Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State, mac,
 };
 use syn_guard_common::life::half_open_life_ns;
 use tracing::{info, warn};
@@ -112,7 +112,11 @@ pub fn count_services(options: &Options) -> Result<usize, ControllerError> {
 
 impl Services {
     /// Begins, or goes on with what an earlier controller left.
-    pub fn new(options: &Options, datapath: &DataPath) -> Result<Self, ControllerError> {
+    pub fn new(
+        options: &Options,
+        datapath: &DataPath,
+        engine: EngineKind,
+    ) -> Result<Self, ControllerError> {
         let now = now_ns();
         let settings = TcpSettings::read()?;
         let mut routes = RouteReader::new();
@@ -151,7 +155,7 @@ impl Services {
             marked_at_ns: 0,
             refused: Refused::default(),
             own_macs: BTreeSet::new(),
-            cookie_timestamps: CookieTimestamps::new(&datapath.features.engine),
+            cookie_timestamps: CookieTimestamps::new(engine),
             told_routes: None,
             said: Said::default(),
         };

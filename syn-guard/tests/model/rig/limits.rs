@@ -20,7 +20,7 @@ pub fn no_limits() -> Settings {
         ipv4_mask: Address::mask(128),
         ipv6_mask: Address::mask(64),
         heavy: 25,
-        reserved: 0,
+        engine: 0,
     }
 }
 

@@ -1,0 +1,251 @@
+//! Which engine makes cookies, and when the other one takes over.
+//!
+//! The engine `reqsk` hangs a connection's request on the packet that completes its
+//! handshake. What lets go of it between TC and the socket has the stack reset the
+//! connection:
+//!
+//! | what | where (Linux 6.18) |
+//! | --- | --- |
+//! | NAT, where conntrack is in use | `nf_nat_ipv4_local_in`, `nf_nat_ipv6_local_in` take the packet for mangled: the request has no remote port yet |
+//! | a bridge's port, where br_netfilter gives its packets to the firewall | `br_nf_pre_routing_finish`, before the bridge passes it up |
+//!
+//! The kernel's own cookies are validated behind all of it.
+
+use syn_guard_common::abi::EngineKind;
+
+use crate::datapath::{Engine, Features};
+use crate::kernel::interfaces::{InterfaceError, interfaces};
+use crate::kernel::netfilter::Netfilter;
+use crate::kernel::netlink::NetlinkError;
+use crate::kernel::sysctl;
+
+/// For how long nothing must be in its way before the engine `reqsk` makes cookies
+/// again: rules that a reload takes away are back within a moment.
+const GIVE_BACK_NS: u64 = 60_000_000_000;
+
+/// Whether br_netfilter gives packets of bridges to the firewall.
+const BRIDGE_CALLS: [&str; 2] = [
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+];
+
+/// What is in the way of the engine `reqsk`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// NAT in this network namespace.
+    Nat,
+    /// A guarded interface is a port of a bridge, whose packets the firewall gets.
+    BridgePort(String),
+}
+
+impl Obstacle {
+    /// In words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Nat => "NAT is in use here (docker, podman, firewalld and the like), with \
+                which the kernel resets connections of the engine reqsk"
+                .to_owned(),
+            Self::BridgePort(interface) => format!(
+                "{interface} is a port of a bridge and br_netfilter gives its packets to the \
+                firewall, with which the kernel resets connections of the engine reqsk"
+            ),
+        }
+    }
+}
+
+/// Looks for what is in the way of the engine `reqsk`.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn obstacle(netfilter: Netfilter, guarded: &[String]) -> Result<Option<Obstacle>, InterfaceError> {
+    if netfilter.nat {
+        return Ok(Some(Obstacle::Nat));
+    }
+    if !BRIDGE_CALLS
+        .iter()
+        .any(|name| sysctl::get_u64(name).is_ok_and(|calls| calls != 0))
+    {
+        return Ok(None);
+    }
+    Ok(interfaces()?
+        .into_iter()
+        .find(|it| guarded.contains(&it.name) && it.port_of.as_deref() == Some("bridge"))
+        .map(|it| Obstacle::BridgePort(it.name)))
+}
+
+/// Looks at netfilter; where it cannot be found out, there is the worst.
+pub fn look(said: &mut bool) -> Netfilter {
+    match Netfilter::read() {
+        Ok(found) => {
+            *said = false;
+            found
+        }
+        Err(error) => {
+            if !std::mem::replace(said, true) {
+                tracing::warn!(
+                    "whether there are firewall rules and NAT cannot be read ({}): cookies are made as if there were",
+                    words(&error)
+                );
+            }
+            Netfilter {
+                nat: true,
+                rules: true,
+            }
+        }
+    }
+}
+
+fn words(error: &NetlinkError) -> String {
+    crate::datapath::one_line(error)
+}
+
+/// The engine that makes cookies.
+#[derive(Clone, Debug)]
+pub struct EngineInUse {
+    preferred: Engine,
+    preferred_why: String,
+    /// The programs can do both, and the operator leaves the choice.
+    can_change: bool,
+    kind: EngineKind,
+    obstacle: Option<Obstacle>,
+    /// Since when nothing is in the way, `CLOCK_MONOTONIC` ns.
+    clear_since: Option<u64>,
+}
+
+impl EngineInUse {
+    /// The engine to begin with.
+    #[must_use]
+    pub fn new(features: &Features, obstacle: Option<Obstacle>) -> Self {
+        let can_change = matches!(features.engine, Engine::Reqsk { .. }) && features.generates;
+        let obstacle = obstacle.filter(|_| can_change);
+        Self {
+            preferred: features.engine.clone(),
+            preferred_why: features.why.clone(),
+            can_change,
+            kind: if obstacle.is_some() {
+                EngineKind::Kernel
+            } else {
+                features.engine.kind()
+            },
+            obstacle,
+            clear_since: None,
+        }
+    }
+
+    /// Who makes cookies.
+    #[must_use]
+    pub const fn kind(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// Whether the kernel makes them.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        self.kind == EngineKind::Kernel
+    }
+
+    /// The word in logs, the CLI and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match (&self.preferred, self.kind) {
+            (Engine::None { .. }, _) => self.preferred.name(),
+            (_, EngineKind::Kernel) => Engine::Kernel.name(),
+            (_, EngineKind::Reqsk) => "reqsk",
+        }
+    }
+
+    /// Why that one, and what it costs.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let why = match &self.obstacle {
+            Some(obstacle) => obstacle.words(),
+            None => self.preferred_why.clone(),
+        };
+        if self.is_kernel() {
+            format!(
+                "{why}; clients without timestamps (most of Windows) get neither window scaling nor SACK, and two sysctls change while a service protects"
+            )
+        } else {
+            why
+        }
+    }
+
+    /// Goes by what is in the way at `now_ns`; whether another engine makes cookies
+    /// from now on.
+    pub fn follow(&mut self, obstacle: Option<Obstacle>, now_ns: u64) -> bool {
+        if !self.can_change {
+            return false;
+        }
+        if obstacle.is_some() {
+            self.clear_since = None;
+            self.obstacle = obstacle;
+            return std::mem::replace(&mut self.kind, EngineKind::Kernel) != EngineKind::Kernel;
+        }
+        if self.kind == EngineKind::Reqsk {
+            return false;
+        }
+        let since = *self.clear_since.get_or_insert(now_ns);
+        if now_ns.saturating_sub(since) < GIVE_BACK_NS {
+            return false;
+        }
+        self.kind = EngineKind::Reqsk;
+        self.obstacle = None;
+        self.clear_since = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn features(engine: Engine) -> Features {
+        Features {
+            assign: Some(7),
+            generates: true,
+            engine,
+            why: "it is the best".to_owned(),
+            signatures: 0,
+        }
+    }
+
+    #[test]
+    fn the_kernel_takes_over_at_once_and_gives_back_after_a_while() {
+        let mut engine = EngineInUse::new(&features(Engine::Reqsk { function: 7 }), None);
+        assert_eq!((engine.name(), engine.why()), ("reqsk", "it is the best".to_owned()));
+        assert!(!engine.follow(None, 0));
+        assert!(engine.follow(Some(Obstacle::Nat), SECOND));
+        assert!(engine.is_kernel());
+        assert!(engine.why().contains("NAT"), "{}", engine.why());
+        assert!(engine.why().contains("SACK"), "{}", engine.why());
+        // A reload: gone for a moment.
+        assert!(!engine.follow(None, 2 * SECOND));
+        assert!(!engine.follow(Some(Obstacle::Nat), 3 * SECOND));
+        assert!(!engine.follow(None, 4 * SECOND));
+        assert!(!engine.follow(None, 63 * SECOND));
+        assert!(engine.follow(None, 64 * SECOND));
+        assert_eq!(engine.name(), "reqsk");
+    }
+
+    #[test]
+    fn a_start_behind_nat_begins_with_the_kernels() {
+        let reqsk = features(Engine::Reqsk { function: 7 });
+        let engine = EngineInUse::new(&reqsk, Some(Obstacle::BridgePort("p1".to_owned())));
+        assert_eq!(engine.name(), "kernel");
+        assert!(engine.why().contains("p1"), "{}", engine.why());
+    }
+
+    #[test]
+    fn what_the_operator_chose_or_the_kernel_lacks_does_not_change() {
+        let mut engine = EngineInUse::new(&features(Engine::Kernel), Some(Obstacle::Nat));
+        assert!(!engine.follow(Some(Obstacle::Nat), SECOND));
+        assert!(!engine.follow(None, 100 * SECOND));
+        assert!(engine.why().starts_with("it is the best"), "{}", engine.why());
+        let none = Engine::None {
+            reason: "too old".to_owned(),
+        };
+        assert_eq!(EngineInUse::new(&features(none), Some(Obstacle::Nat)).name(), "none");
+    }
+}
