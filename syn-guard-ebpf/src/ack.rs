@@ -17,7 +17,7 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::{Service, any_validating};
-use crate::{accept_queue, clock, count, engine, filters, handed, kernel_cookie, listeners, sent, sources};
+use crate::{accept_queue, clock, conntrack, count, engine, filters, handed, kernel_cookie, listeners, sent, sources};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -85,14 +85,18 @@ pub fn handle(context: &TcContext) -> Option<Reason> {
     let key = unsafe { &*keys.cast::<Key>().add(slot) };
     let timestamps = options.found & found::TIMESTAMPS != 0;
     let sequence = tcp.sequence.wrapping_sub(1);
-    match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
+    let reason = match cookie::check(key, &flow, sequence, cookie, now, timestamps, options.echo) {
         Some(terms) => complete(context, &service, &flow, hash, cookie, &terms, &options),
         None if off => {
             sent::tried(hash);
             None
         }
         None => without_cookie(context, &packet, &headers, &tcp, &service, &flow, hash),
+    };
+    if reason == Some(Reason::CookieValidated) {
+        conntrack::leave(context, &headers);
     }
+    reason
 }
 
 /// Whether a flow that was found established is looked at all the same: where the stack

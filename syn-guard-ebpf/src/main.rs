@@ -19,6 +19,7 @@
 mod accept_queue;
 mod ack;
 mod clock;
+mod conntrack;
 mod control;
 mod count;
 mod engine;
@@ -51,7 +52,9 @@ use aya_ebpf::bindings::tcx_action_base::{TCX_DROP, TCX_NEXT};
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use syn_guard_common::abi::Action;
+use syn_guard_common::abi::{Action, Reason};
+
+use crate::maps::CONNTRACK_PROGRAM;
 
 /// Sees every frame first: counts SYNs, answers those to a protecting service.
 /// Inlined into its entry point: as its call it would take more stack than there is.
@@ -75,12 +78,26 @@ pub fn syn_guard_ack(context: TcContext) -> i32 {
         None => TCX_NEXT,
         Some(reason) => {
             count::verdict(reason);
+            if reason == Reason::CookieValidated {
+                // SAFETY: the map of programs of this kind; where it is empty, this one
+                // goes on.
+                unsafe { CONNTRACK_PROGRAM.tail_call(&context, 0) }
+            }
             match reason.action() {
                 Action::Drop => TCX_DROP,
                 Action::Pass | Action::Cookie => TCX_NEXT,
             }
         }
     }
+}
+
+/// Goes on with a packet of [`syn_guard_ack`] that completes a handshake: has conntrack
+/// forget an earlier connection of its flow. Loaded where the kernel has what it calls.
+#[classifier]
+#[inline(always)]
+pub fn syn_guard_conntrack(context: TcContext) -> i32 {
+    conntrack::handle(&context);
+    TCX_NEXT
 }
 
 /// Carries out a command of the controller; never attached.

@@ -3,7 +3,7 @@
 //! slots than stand here: the loader counts the services.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use syn_guard_common::abi::{
     CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
     HalfOpen, JUST_COMPLETED_CELLS, LEAST_SLOTS, Listener, ListenerKey, MAX_HALF_OPEN,
@@ -184,3 +184,8 @@ pub static STRAYS: PerCpuArray<[u64; 2]> = PerCpuArray::pinned(LEAST_SLOTS, 0);
 /// Changes of state.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);
+
+/// One value: the program that a handshake which a cookie completed goes on with
+/// ([`crate::conntrack`]), while it is loaded.
+#[map]
+pub static CONNTRACK_PROGRAM: ProgramArray = ProgramArray::pinned(1, 0);

@@ -44,7 +44,7 @@ pub use sent::{
     sent_cell, sent_done, sent_lately, sent_mark, sent_tried,
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
-pub use settings::Settings;
+pub use settings::{Settings, settings_flags};
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};
 

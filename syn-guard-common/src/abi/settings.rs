@@ -2,6 +2,13 @@
 
 use crate::address::Address;
 
+/// Bits of [`Settings::flags`].
+pub mod settings_flags {
+    /// `net.netfilter.nf_conntrack_tcp_loose` is 0: conntrack takes up no connection
+    /// whose SYN it did not see.
+    pub const NO_PICK_UP: u32 = 1;
+}
+
 /// Limits that hold for every service, the one value of a map. A rate is a
 /// count a second; 0 stands for no limit.
 ///
@@ -15,6 +22,8 @@ use crate::address::Address;
 /// | 48 | 16 | mask of an IPv6 source |
 /// | 64 | 4 | SYNs within a second from which a source is heavy |
 /// | 68 | 4 | whose cookies are made, [`EngineKind`](super::EngineKind) |
+/// | 72 | 4 | [`settings_flags`] |
+/// | 76 | 4 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -39,9 +48,13 @@ pub struct Settings {
     /// Whose cookies are made: an [`EngineKind`](super::EngineKind). Counts only where the
     /// programs can make both.
     pub engine: u32,
+    /// See [`settings_flags`].
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 72);
+const _: () = assert!(size_of::<Settings>() == 80);
 
 impl Settings {
     /// The source that an address counts for.

@@ -17,10 +17,11 @@ impl Controller {
         self.prefixes
             .set_options(&options.lists, &mut self.event_log);
         self.options = options;
+        let making = self.making();
         self.limits.tell(
             &self.options.limits,
             &self.options.interfaces,
-            self.engine.kind(),
+            making,
             &mut self.datapath,
         )?;
         self.services

@@ -11,12 +11,12 @@
 //!
 //! The kernel's own cookies are validated behind all of it.
 
-use syn_guard_common::abi::EngineKind;
+use syn_guard_common::abi::{EngineKind, settings_flags};
+use tracing::warn;
 
-use crate::datapath::{Engine, Features};
+use crate::datapath::{Engine, Features, one_line};
 use crate::kernel::interfaces::{InterfaceError, interfaces};
 use crate::kernel::netfilter::Netfilter;
-use crate::kernel::netlink::NetlinkError;
 use crate::kernel::sysctl;
 
 /// For how long nothing must be in its way before the engine `reqsk` makes cookies
@@ -28,6 +28,9 @@ const BRIDGE_CALLS: [&str; 2] = [
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
 ];
+
+/// Whether conntrack takes up connections whose SYN it did not see.
+const LOOSE: &str = "net.netfilter.nf_conntrack_tcp_loose";
 
 /// What is in the way of the engine `reqsk`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,18 +56,61 @@ impl Obstacle {
     }
 }
 
-/// Looks for what is in the way of the engine `reqsk`.
-///
-/// # Errors
-/// The kernel does not tell.
-pub fn obstacle(netfilter: Netfilter, guarded: &[String]) -> Result<Option<Obstacle>, InterfaceError> {
+/// What the data path is told of making cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Making {
+    /// Who makes them.
+    pub engine: EngineKind,
+    /// See [`settings_flags`].
+    pub flags: u32,
+}
+
+/// What there is around the sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What netfilter does.
+    pub netfilter: Netfilter,
+    /// What is in the way of the engine `reqsk`.
+    pub obstacle: Option<Obstacle>,
+    /// conntrack takes up no connection whose SYN it did not see.
+    pub no_pick_up: bool,
+}
+
+impl Surroundings {
+    /// Looks around. `said`: it was said that netfilter cannot be read.
+    ///
+    /// # Errors
+    /// The kernel does not tell of interfaces.
+    pub fn look(guarded: &[String], said: &mut bool) -> Result<Self, InterfaceError> {
+        let netfilter = netfilter(said);
+        Ok(Self {
+            netfilter,
+            obstacle: obstacle(netfilter, guarded)?,
+            no_pick_up: sysctl::get_u64(LOOSE).is_ok_and(|loose| loose == 0),
+        })
+    }
+
+    /// What the data path is told.
+    #[must_use]
+    pub fn making(&self, engine: EngineKind) -> Making {
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        Making {
+            engine,
+            flags: flag(
+                self.no_pick_up && self.netfilter.rules,
+                settings_flags::NO_PICK_UP,
+            ),
+        }
+    }
+}
+
+/// What is in the way of the engine `reqsk`.
+fn obstacle(netfilter: Netfilter, guarded: &[String]) -> Result<Option<Obstacle>, InterfaceError> {
     if netfilter.nat {
         return Ok(Some(Obstacle::Nat));
     }
-    if !BRIDGE_CALLS
-        .iter()
-        .any(|name| sysctl::get_u64(name).is_ok_and(|calls| calls != 0))
-    {
+    let calls = |name: &&str| sysctl::get_u64(name).is_ok_and(|calls| calls != 0);
+    if !BRIDGE_CALLS.iter().any(calls) {
         return Ok(None);
     }
     Ok(interfaces()?
@@ -73,8 +119,8 @@ pub fn obstacle(netfilter: Netfilter, guarded: &[String]) -> Result<Option<Obsta
         .map(|it| Obstacle::BridgePort(it.name)))
 }
 
-/// Looks at netfilter; where it cannot be found out, there is the worst.
-pub fn look(said: &mut bool) -> Netfilter {
+/// What netfilter does; where that cannot be found out, the worst.
+fn netfilter(said: &mut bool) -> Netfilter {
     match Netfilter::read() {
         Ok(found) => {
             *said = false;
@@ -82,9 +128,9 @@ pub fn look(said: &mut bool) -> Netfilter {
         }
         Err(error) => {
             if !std::mem::replace(said, true) {
-                tracing::warn!(
+                warn!(
                     "whether there are firewall rules and NAT cannot be read ({}): cookies are made as if there were",
-                    words(&error)
+                    one_line(&error)
                 );
             }
             Netfilter {
@@ -93,10 +139,6 @@ pub fn look(said: &mut bool) -> Netfilter {
             }
         }
     }
-}
-
-fn words(error: &NetlinkError) -> String {
-    crate::datapath::one_line(error)
 }
 
 /// The engine that makes cookies.

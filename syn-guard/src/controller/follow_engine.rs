@@ -3,7 +3,8 @@
 use tracing::warn;
 
 use super::clock::now_ns;
-use super::{Controller, engine};
+use super::engine::{Making, Surroundings};
+use super::{Controller, ControllerError};
 use crate::datapath::one_line;
 use crate::events::{EventKind, Level};
 
@@ -11,15 +12,16 @@ impl Controller {
     /// Has the other engine make cookies where something is in the way of this one, or
     /// is no more.
     pub(super) fn keep_engine(&mut self) {
-        let netfilter = engine::look(&mut self.netfilter_said);
-        let obstacle = match engine::obstacle(netfilter, &self.options.interfaces) {
-            Ok(obstacle) => obstacle,
+        let found = Surroundings::look(&self.options.interfaces, &mut self.netfilter_said);
+        match found {
+            Ok(found) => self.surroundings = found,
             Err(error) => {
                 warn!("engine: {}", one_line(&error));
                 return;
             }
-        };
-        if !self.engine.follow(obstacle, now_ns()) {
+        }
+        self.keep_conntrack_program();
+        if !self.engine.follow(self.surroundings.obstacle.clone(), now_ns()) {
             return;
         }
         let kind = self.engine.kind();
@@ -30,12 +32,7 @@ impl Controller {
             controller
                 .services
                 .refresh(&mut controller.datapath, &mut controller.event_log)?;
-            controller.limits.tell(
-                &controller.options.limits,
-                &controller.options.interfaces,
-                kind,
-                &mut controller.datapath,
-            )
+            controller.tell_limits()
         });
         self.keep_kernel_engine_or_say();
         let text = format!(
@@ -49,5 +46,38 @@ impl Controller {
             Level::Info
         };
         self.event_log.push(EventKind::Engine, level, None, text, &[]);
+    }
+
+    /// What the data path is told of making cookies.
+    pub(super) fn making(&self) -> Making {
+        self.surroundings.making(self.engine.kind())
+    }
+
+    /// Tells the data path of limits, and of making cookies.
+    pub(super) fn tell_limits(&mut self) -> Result<(), ControllerError> {
+        let making = self.making();
+        self.limits.tell(
+            &self.options.limits,
+            &self.options.interfaces,
+            making,
+            &mut self.datapath,
+        )
+    }
+
+    /// Has conntrack forget earlier connections where it may remember any.
+    fn keep_conntrack_program(&mut self) {
+        if !self.surroundings.netfilter.rules || self.conntrack_said {
+            return;
+        }
+        match self.datapath.load_conntrack() {
+            Ok(_) => {}
+            Err(error) => {
+                self.conntrack_said = true;
+                warn!(
+                    "conntrack is not made to forget earlier connections ({}): a client that uses its port again within two minutes may be refused by the firewall while its service protects",
+                    one_line(&error)
+                );
+            }
+        }
     }
 }

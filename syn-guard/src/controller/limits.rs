@@ -1,9 +1,10 @@
 //! What the data path is told of limits, and of who makes cookies.
 
-use syn_guard_common::abi::{EngineKind, Settings};
+use syn_guard_common::abi::Settings;
 use syn_guard_common::address::Address;
 use syn_guard_common::sketch::heavy;
 
+use super::engine::Making;
 use super::{ControllerError, LimitOptions};
 use crate::datapath::DataPath;
 use crate::kernel::channels::receive_queues;
@@ -31,10 +32,10 @@ impl Limits {
         &mut self,
         options: &LimitOptions,
         guarded: &[String],
-        engine: EngineKind,
+        making: Making,
         datapath: &mut DataPath,
     ) -> Result<(), ControllerError> {
-        let settings = settings(options, receiving_cpus(guarded)?, engine);
+        let settings = settings(options, receiving_cpus(guarded)?, making);
         if self.told == Some(settings) {
             return Ok(());
         }
@@ -98,7 +99,7 @@ fn cpus_of(interface: &Interface, used_queues: Option<u32>, online: u64) -> u64 
 
 /// The settings for these options, on so many CPUs. What is counted by each CPU
 /// for itself gets an equal share of its limit.
-fn settings(options: &LimitOptions, cpus: u64, engine: EngineKind) -> Settings {
+fn settings(options: &LimitOptions, cpus: u64, making: Making) -> Settings {
     let cpus = cpus.max(1);
     let rate = match options.source_rate {
         0 => USUAL_RATE,
@@ -112,7 +113,9 @@ fn settings(options: &LimitOptions, cpus: u64, engine: EngineKind) -> Settings {
         ipv4_mask: Address::mask(MAPPED_BITS + u32::from(options.ipv4_bits)),
         ipv6_mask: Address::mask(u32::from(options.ipv6_bits)),
         heavy: heavy(rate, cpus),
-        engine: engine as u32,
+        engine: making.engine as u32,
+        flags: making.flags,
+        reserved: 0,
     }
 }
 
@@ -120,16 +123,18 @@ fn settings(options: &LimitOptions, cpus: u64, engine: EngineKind) -> Settings {
 mod tests {
     use super::*;
     use crate::kernel::interfaces::XdpProgram;
+    use syn_guard_common::abi::EngineKind;
 
     #[test]
     fn limits_of_each_cpu_sum_up_to_the_limit() {
+        let making = |engine| Making { engine, flags: 0 };
         let options = LimitOptions::default();
-        let one = settings(&options, 1, EngineKind::Kernel);
+        let one = settings(&options, 1, making(EngineKind::Kernel));
         assert_eq!(
             (one.heavy, one.reply_rate, one.source_rate),
             (50, 10_000, 200)
         );
-        let many = settings(&options, 64, EngineKind::Reqsk);
+        let many = settings(&options, 64, making(EngineKind::Reqsk));
         assert_eq!((one.engine, many.engine), (1, 0));
         assert_eq!(
             (many.heavy, many.reply_rate, many.source_rate),

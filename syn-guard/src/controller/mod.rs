@@ -55,7 +55,7 @@ use crate::heap;
 use crate::kernel::netfilter::RuleChanges;
 use crate::undo::{Journal, Outcome};
 use data_events::DroppedSources;
-use engine::EngineInUse;
+use engine::{EngineInUse, Surroundings};
 use harden::Hardening;
 use interfaces::Interfaces;
 use kernel_engine::KernelSettings;
@@ -80,6 +80,7 @@ type Prepared = (
     EventReader,
     Interfaces,
     EngineInUse,
+    Surroundings,
     Services,
     Prefixes,
     KeyRing,
@@ -94,8 +95,11 @@ pub struct Controller {
     events: EventReader,
     interfaces: Interfaces,
     engine: EngineInUse,
+    surroundings: Surroundings,
     /// It was said that netfilter cannot be read.
     netfilter_said: bool,
+    /// It was said that the program for conntrack cannot be loaded.
+    conntrack_said: bool,
     services: Services,
     prefixes: Prefixes,
     keys: KeyRing,
@@ -123,14 +127,25 @@ impl Controller {
         let mut event_log = EventLog::default();
         let hardening = Hardening::found(&journal, clock::now_ns());
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
-            Ok((events, interfaces, engine, services, prefixes, keys, limits)) => Ok(Self {
+            Ok((
+                events,
+                interfaces,
+                engine,
+                surroundings,
+                services,
+                prefixes,
+                keys,
+                limits,
+            )) => Ok(Self {
                 options,
                 config,
                 datapath,
                 events,
                 interfaces,
                 engine,
+                surroundings,
                 netfilter_said: false,
+                conntrack_said: false,
                 services,
                 prefixes,
                 keys,
@@ -167,9 +182,8 @@ impl Controller {
                 options.detection.mode = Mode::Observe;
             }
         }
-        let netfilter = engine::look(&mut false);
-        let obstacle = engine::obstacle(netfilter, &options.interfaces)?;
-        let engine = EngineInUse::new(&datapath.features, obstacle);
+        let surroundings = Surroundings::look(&options.interfaces, &mut false)?;
+        let engine = EngineInUse::new(&datapath.features, surroundings.obstacle.clone());
         info!("engine {}: {}", engine.name(), engine.why());
         let now = clock::now_ns();
         let keys = if datapath.takeover == Takeover::Continued {
@@ -185,12 +199,12 @@ impl Controller {
         let interfaces = Interfaces::attach(&options.interfaces, datapath)?;
         let guarding = prefixes
             .refresh(&mut datapath.maps.prefixes, log)
-            .and_then(|()| guard(options, &engine, datapath, journal, log));
+            .and_then(|()| guard(options, &engine, &surroundings, datapath, journal, log));
         match guarding {
             Ok((services, limits)) => {
                 datapath.detach_others(&options.interfaces);
                 Ok((
-                    events, interfaces, engine, services, prefixes, keys, limits,
+                    events, interfaces, engine, surroundings, services, prefixes, keys, limits,
                 ))
             }
             Err(error) => {
@@ -276,12 +290,7 @@ impl Controller {
                 .refresh(&mut controller.datapath, &mut controller.event_log)
         });
         self.tell("limits", |controller| {
-            controller.limits.tell(
-                &controller.options.limits,
-                &controller.options.interfaces,
-                controller.engine.kind(),
-                &mut controller.datapath,
-            )
+            controller.tell_limits()
         });
         self.tell("prefixes", |controller| {
             let maps = &mut controller.datapath.maps.prefixes;
@@ -431,6 +440,7 @@ pub fn restore(journal: &mut Journal) -> bool {
 fn guard(
     options: &Options,
     engine: &EngineInUse,
+    surroundings: &Surroundings,
     datapath: &mut DataPath,
     journal: &mut Journal,
     log: &mut EventLog,
@@ -443,7 +453,7 @@ fn guard(
     limits.tell(
         &options.limits,
         &options.interfaces,
-        engine.kind(),
+        surroundings.making(engine.kind()),
         datapath,
     )?;
     let mut services = Services::new(options, datapath, engine.kind())?;

@@ -6,7 +6,9 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::bpf_cmd;
+
+use super::bpf;
 
 /// Entries of a hash map in one call. A bucket never has as many: the kernel
 /// would refuse it (`ENOSPC`).
@@ -113,8 +115,7 @@ struct Request {
 /// `keys` and `values` must have room for `room` keys and values of the map.
 unsafe fn lookup(map: &impl AsFd, request: &Request) -> io::Result<(usize, Option<Position>)> {
     let mut next: Position = 0;
-    // SAFETY: all zeroes are a valid value of this union of integers.
-    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    let mut attributes = bpf::attributes();
     {
         // SAFETY: this command's part of the union, plain integers.
         let batch = unsafe { &mut attributes.batch };
@@ -128,26 +129,16 @@ unsafe fn lookup(map: &impl AsFd, request: &Request) -> io::Result<(usize, Optio
         batch.count = request.room;
         batch.map_fd = map.as_fd().as_raw_fd().cast_unsigned();
     }
-    // SAFETY: the kernel reads `size_of` bytes of the union and writes the count
-    // there; the pointers are valid for this call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_MAP_LOOKUP_BATCH as libc::c_long,
-            &raw mut attributes,
-            size_of::<bpf_attr>(),
-        )
-    };
+    // SAFETY: the kernel writes the count into the union; the pointers are valid for
+    // this call.
+    let result = unsafe { bpf::bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attributes) };
     // SAFETY: as above.
     let count = unsafe { attributes.batch.count } as usize;
-    if result == 0 {
-        return Ok((count, Some(next)));
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
+    match result {
+        Ok(_) => Ok((count, Some(next))),
         // The end; what was before it is written.
-        Some(libc::ENOENT) => Ok((count, None)),
-        _ => Err(error),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((count, None)),
+        Err(error) => Err(error),
     }
 }
 

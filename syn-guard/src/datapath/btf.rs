@@ -4,6 +4,8 @@
 
 /// Where the kernel describes its types.
 pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+/// Where modules do, each under its name.
+const BTF_DIRECTORY: &str = "/sys/kernel/btf/";
 
 /// Bytes of `struct btf_type`, of a member and of an enumeration's value.
 const TYPE: usize = 12;
@@ -47,19 +49,7 @@ impl KernelBtf {
         &self,
         names: [&str; N],
     ) -> Result<[Option<u32>; N], BtfError> {
-        let mut found = [None; N];
-        for one in Types::of(&self.bytes)? {
-            let one = one?;
-            if one.kind == KIND_FUNCTION
-                && let Some(at) = names.iter().position(|name| one.is_called(name))
-            {
-                found[at] = Some(one.id);
-                if found.iter().all(Option::is_some) {
-                    break;
-                }
-            }
-        }
-        Ok(found)
+        Types::of(&self.bytes)?.functions(names)
     }
 
     /// The places of a listener's queue; 0 when the kernel has no such fields.
@@ -74,6 +64,49 @@ impl KernelBtf {
             }
         }
         Ok(AcceptQueue::default())
+    }
+}
+
+/// The BTF of a module, which goes on where the kernel's own ends.
+pub(super) struct ModuleBtf {
+    bytes: Vec<u8>,
+    first_id: u32,
+    first_string: u32,
+}
+
+impl ModuleBtf {
+    /// Reads that of a loaded module. The inner error: the kernel's own cannot be read to
+    /// its end.
+    pub(super) fn read(kernel: &KernelBtf, module: &str) -> std::io::Result<Result<Self, BtfError>> {
+        let bytes = std::fs::read(format!("{BTF_DIRECTORY}{module}"))?;
+        Ok(Self::after(kernel, bytes))
+    }
+
+    fn after(kernel: &KernelBtf, bytes: Vec<u8>) -> Result<Self, BtfError> {
+        let mut types = Types::of(&kernel.bytes)?;
+        let first_string = types.strings.len() as u32;
+        for one in &mut types {
+            one?;
+        }
+        Ok(Self {
+            bytes,
+            first_id: types.next_id,
+            first_string,
+        })
+    }
+
+    /// The ids of the module's functions, in the order of their names.
+    ///
+    /// # Errors
+    /// Some were not found, and not all that is there can be read.
+    pub(super) fn functions<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<u32>; N], BtfError> {
+        let mut types = Types::of(&self.bytes)?;
+        types.next_id = self.first_id;
+        types.first_string = self.first_string;
+        types.functions(names)
     }
 }
 
@@ -107,6 +140,8 @@ struct Types<'a> {
     strings: &'a [u8],
     /// 0 is `void`, which is not written down.
     next_id: u32,
+    /// Where the strings begin: a module's come behind the kernel's.
+    first_string: u32,
 }
 
 impl<'a> Types<'a> {
@@ -126,7 +161,25 @@ impl<'a> Types<'a> {
             rest: btf.get(header + types..)?.get(..types_length)?,
             strings: btf.get(header + strings..)?.get(..strings_length)?,
             next_id: 1,
+            first_string: 0,
         })
+    }
+
+    /// The ids of functions, in the order of their names.
+    fn functions<const N: usize>(self, names: [&str; N]) -> Result<[Option<u32>; N], BtfError> {
+        let mut found = [None; N];
+        for one in self {
+            let one = one?;
+            if one.kind == KIND_FUNCTION
+                && let Some(at) = names.iter().position(|name| one.is_called(name))
+            {
+                found[at] = Some(one.id);
+                if found.iter().all(Option::is_some) {
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn read(&mut self) -> Result<Type<'a>, BtfError> {
@@ -143,7 +196,7 @@ impl<'a> Types<'a> {
             id: self.next_id,
             kind,
             has_bit_fields: info >> 31 != 0,
-            name,
+            name: name.checked_sub(self.first_string),
             more,
             strings: self.strings,
         };
@@ -173,7 +226,8 @@ struct Type<'a> {
     id: u32,
     kind: u32,
     has_bit_fields: bool,
-    name: u32,
+    /// Where its name is; none where it is the kernel's string.
+    name: Option<u32>,
     /// What follows it: its members.
     more: &'a [u8],
     strings: &'a [u8],
@@ -181,7 +235,7 @@ struct Type<'a> {
 
 impl Type<'_> {
     fn is_called(&self, name: &str) -> bool {
-        let found = self.strings.get(self.name as usize..);
+        let found = self.name.and_then(|name| self.strings.get(name as usize..));
         let after = found.and_then(|found| found.strip_prefix(name.as_bytes()));
         after.is_some_and(|after| after.first() == Some(&0))
     }
@@ -291,6 +345,20 @@ mod tests {
         let mut bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
         bytes.extend(b"\0f\0");
         KernelBtf { bytes }
+    }
+
+    #[test]
+    fn a_modules_types_and_strings_come_behind_the_kernels() {
+        // The kernel's: one function `f`, strings of 3 bytes. The module's: one whose
+        // name is the kernel's string, and `g`.
+        let kernel = with_function(&[]);
+        let types = [1, KIND_FUNCTION << 24, 0, 4, KIND_FUNCTION << 24, 0];
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, 24, 24, 4];
+        let words = header.into_iter().chain(types);
+        let mut bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+        bytes.extend(b"\0g\0\0");
+        let module = ModuleBtf::after(&kernel, bytes).unwrap();
+        assert_eq!(module.functions(["g", "f"]), Ok([Some(3), None]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Linking the one kernel function that the TC program calls. aya 0.14 knows
+//! Linking the kernel functions that the TC programs call. aya 0.14 knows
 //! no kernel functions; to be dropped with the first aya that does.
 
 use object::{Object as _, ObjectSection as _, SectionKind};
@@ -38,6 +38,53 @@ pub(super) fn link(object: &mut [u8], function: u32) -> Result<(), DataPathError
     instruction[1] = (instruction[1] & 0x0f) | KFUNC_REGISTER;
     instruction[4..].copy_from_slice(&function.to_le_bytes());
     Ok(())
+}
+
+/// A function of the kernel or of a module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Function {
+    /// The number that is called instead.
+    pub(super) placeholder: u32,
+    /// Its BTF id.
+    pub(super) id: u32,
+    /// Which of the BTFs that go with the program it is of; 0: the kernel's own.
+    pub(super) btf: u16,
+}
+
+/// Puts functions in the place of all placeholder calls of one program's instructions.
+///
+/// # Errors
+/// A function is never called, or a call is none of these and no helper's.
+pub(super) fn link_all(
+    instructions: &mut [u8],
+    functions: &[Function],
+) -> Result<(), DataPathError> {
+    let mut called = vec![false; functions.len()];
+    for instruction in instructions.as_chunks_mut::<INSTRUCTION>().0 {
+        let [operation, registers, _, _, immediate @ ..] = *instruction;
+        let number = u32::from_le_bytes(immediate);
+        if operation != CALL || registers >> 4 != 0 || number >> 16 != PLACEHOLDER >> 16 {
+            continue;
+        }
+        let known = functions
+            .iter()
+            .zip(&mut called)
+            .find(|(function, _)| function.placeholder == number);
+        let Some((function, called)) = known else {
+            return Err(DataPathError::Object(format!("an unknown call {number:#x}")));
+        };
+        *called = true;
+        instruction[1] = (instruction[1] & 0x0f) | KFUNC_REGISTER;
+        instruction[2..4].copy_from_slice(&function.btf.to_le_bytes());
+        instruction[4..].copy_from_slice(&function.id.to_le_bytes());
+    }
+    match functions.iter().zip(called).find(|(_, called)| !called) {
+        Some((function, _)) => Err(DataPathError::Object(format!(
+            "no call {:#x}",
+            function.placeholder
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The file offsets of the placeholder calls.

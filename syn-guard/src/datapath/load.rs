@@ -35,6 +35,7 @@ pub struct DataPath {
     pub(super) ebpf: Ebpf,
     pub(super) pins: PinDirectory,
     pub(super) xdp_mode: XdpModeChoice,
+    pub(super) conntrack: super::conntrack::Loaded,
     /// The maps.
     pub maps: Maps,
     /// The control program.
@@ -73,6 +74,7 @@ impl DataPath {
                 ebpf,
                 pins,
                 xdp_mode: options.xdp_mode,
+                conntrack: None,
                 maps,
                 control,
                 features,

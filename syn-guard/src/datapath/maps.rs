@@ -41,6 +41,7 @@ pub struct Maps {
     keys: Array<MapData, CookieKeys>,
     verdicts: PerCpuArray<MapData, u64>,
     events: Option<RingBuf<MapData>>,
+    conntrack_program: MapData,
     /// Listeners.
     pub listeners: ListenerMaps,
     /// Listed prefixes.
@@ -108,6 +109,10 @@ impl Maps {
             keys: take!(ebpf, "COOKIE_KEYS"),
             verdicts: take!(ebpf, "VERDICTS"),
             events: Some(take!(ebpf, "EVENTS")),
+            conntrack_program: match ebpf.take_map("CONNTRACK_PROGRAM") {
+                Some(aya::maps::Map::ProgramArray(map)) => map,
+                _ => return Err(broken("CONNTRACK_PROGRAM", &"it is not in the object")),
+            },
             prefixes: PrefixMaps::take(ebpf)?,
             cpus: aya::util::nr_cpus()
                 .map_err(|(path, error)| broken("VERDICTS", &format!("{path}: {error}")))?,
@@ -423,6 +428,11 @@ impl Maps {
         )
         .map_err(|error| broken("VERDICTS", &error))?;
         Ok(verdicts)
+    }
+
+    /// The map with the program that completed handshakes go on with.
+    pub(super) fn conntrack_program(&self) -> &aya::maps::MapFd {
+        self.conntrack_program.fd()
     }
 
     /// Takes the reader of events, once.

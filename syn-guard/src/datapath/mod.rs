@@ -3,7 +3,9 @@
 
 mod attach;
 mod batch;
+mod bpf;
 mod btf;
+mod conntrack;
 mod control;
 mod error;
 mod features;

@@ -117,6 +117,8 @@ impl Segment {
             acknowledgement: 0,
             data_offset: None,
             engine: 0,
+            flags: 0,
+            reserved: 0,
             flags: flags::SYN,
             tcp_checksum: Checksum::Right,
             options: LINUX.to_vec(),

@@ -49,5 +49,6 @@ fn subscribe() -> io::Result<AsyncFd<Socket>> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.set_non_blocking(true)?;
     socket.bind(&SocketAddr::new(0, GROUP))?;
-    AsyncFd::register_with_interest(socket, Interest::READABLE)
+    // SAFETY: the socket owns its descriptor and never replaces it.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(Into::into)
 }

@@ -21,6 +21,8 @@ pub fn no_limits() -> Settings {
         ipv6_mask: Address::mask(64),
         heavy: 25,
         engine: 0,
+        flags: 0,
+        reserved: 0,
     }
 }
 
