@@ -27,6 +27,18 @@ pub struct Flow {
 const _: () = assert!(size_of::<Flow>() == 36);
 
 impl Flow {
+    /// The flow of a packet that goes the other way.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            remote: self.local,
+            local: self.remote,
+            remote_port: self.local_port,
+            local_port: self.remote_port,
+        }
+    }
+
     /// The same flow, of which the verifier remembers nothing
     /// ([`Frame::forget`]), not even whether it is of IPv4.
     #[inline(always)]

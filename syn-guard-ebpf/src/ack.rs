@@ -17,7 +17,10 @@ use crate::kfunc::{Request, assign_request};
 use crate::maps::COOKIE_KEYS;
 use crate::sockets::Socket;
 use crate::state::{Service, any_validating};
-use crate::{accept_queue, clock, conntrack, count, engine, filters, handed, kernel_cookie, listeners, sent, sources};
+use crate::{
+    accept_queue, clock, conntrack, count, engine, filters, handed, kernel_cookie, listeners, sent,
+    sources, standing,
+};
 
 /// Bytes that all headers of a segment take at most: Ethernet, IPv6 with some
 /// extensions, TCP with options.
@@ -174,6 +177,9 @@ fn complete(
     socket.release();
     if result == 0 {
         handed::over(hash, cookie);
+        if let Some(listener) = listeners::find(flow) {
+            standing::handed_over(listener);
+        }
         filters::remember_completed(hash);
         sources::completed(service.slot, flow);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
@@ -223,7 +229,7 @@ fn without_cookie(
 ) -> Option<Reason> {
     let listener = listeners::find(flow)?;
     let sent = sent::lately(hash, false);
-    if sent == Sent::No {
+    if sent == Sent::No || !standing::is_straight(listener, clock::now_ns()) {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;

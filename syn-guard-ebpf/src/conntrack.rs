@@ -71,12 +71,8 @@ pub fn leave(context: &TcContext, headers: &Headers) {
 #[inline(always)]
 pub fn handle(context: &TcContext) -> Option<()> {
     // SAFETY: the control buffer of the program's own context.
-    let (places, wishes) = unsafe {
-        (
-            (*context.skb.skb).cb[PLACES],
-            (*context.skb.skb).cb[WISHES],
-        )
-    };
+    let (places, wishes) =
+        unsafe { ((*context.skb.skb).cb[PLACES], (*context.skb.skb).cb[WISHES]) };
     let packet = Packet::of_tc(context);
     let ip = (places & 0xff) as usize;
     let ports = packet
@@ -136,8 +132,7 @@ fn options() -> Options {
     }
 }
 
-type Find =
-    unsafe extern "C" fn(*mut c_void, *mut [u32; 9], u32, *mut Options, u32) -> *mut c_void;
+type Find = unsafe extern "C" fn(*mut c_void, *mut [u32; 9], u32, *mut Options, u32) -> *mut c_void;
 
 /// `bpf_skb_ct_lookup` (Linux 5.19).
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Which cookies' connections were handed to the stack: one is good once.
 
 use syn_guard_common::abi::{
-    HANDED_WAYS, handed_choice, handed_over, handed_seen, handed_set, is_replay,
+    HANDED_WAYS, handed_choice, handed_is_seen, handed_over, handed_seen, handed_set, is_replay,
 };
 
 use crate::clock::now_ns;
@@ -85,6 +85,17 @@ pub fn was_over(hash: u32, cookie: u32) -> bool {
         return false;
     };
     choose(set, hash, cookie, now_ns()).0 < HANDED_WAYS as u64
+}
+
+/// Whether the connection of this cookie was handed over, and not seen since.
+#[inline(always)]
+pub fn is_waiting(hash: u32, cookie: u32) -> bool {
+    let Some(set) = set(hash) else {
+        return false;
+    };
+    let (choice, cell) = choose(set, hash, cookie, now_ns());
+    // SAFETY: a cell of the map value; a word is read whole.
+    choice < HANDED_WAYS as u64 && !handed_is_seen(unsafe { cell.read_volatile() })
 }
 
 /// Whether the connection of this cookie was there before.

@@ -15,7 +15,7 @@ use crate::frame::Packet;
 use crate::sockets::Socket;
 use crate::state::Service;
 use crate::zero::zero;
-use crate::{count, filters, handed, sources};
+use crate::{count, filters, handed, listeners, sources, standing};
 
 /// Words that hold a TCP header with all its options, and the bound that the
 /// verifier knows of its length.
@@ -72,6 +72,9 @@ pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
         return Reason::ReplayedAck;
     }
     handed::over(hash, cookie);
+    if let Some(listener) = listeners::find(flow) {
+        standing::handed_over(listener);
+    }
     filters::remember_completed(hash);
     sources::completed(service.slot, flow);
     count::service(service.slot, |counters| counters.cookies_validated += 1);

@@ -26,6 +26,13 @@ pub fn find(flow: &Flow) -> Option<*mut Listener> {
     LISTENERS.get_ptr_mut(&key)
 }
 
+/// Whether only the stack's own answer says that it is there for clients.
+#[inline(always)]
+pub fn needs_proof(listener: *mut Listener) -> bool {
+    // SAFETY: a map value; a field is read whole.
+    unsafe { addr_of!((*listener).flags).read_volatile() & listener_flags::PROOF != 0 }
+}
+
 /// What `listener`, found by [`find`], says to the flow's client.
 #[inline(always)]
 pub fn for_client(flow: &Flow, listener: *mut Listener, flags: u32) -> *mut Listener {

@@ -18,6 +18,7 @@
 
 mod accept_queue;
 mod ack;
+mod answers;
 mod clock;
 mod conntrack;
 mod control;
@@ -42,6 +43,7 @@ mod segment;
 mod sent;
 mod sockets;
 mod sources;
+mod standing;
 mod state;
 mod stray;
 mod syn;
@@ -89,6 +91,14 @@ pub fn syn_guard_ack(context: TcContext) -> i32 {
             }
         }
     }
+}
+
+/// Sees what leaves the host: how the stack answers SYNs, and what it resets.
+#[classifier]
+#[inline(always)]
+pub fn syn_guard_answers(context: TcContext) -> i32 {
+    answers::handle(&context);
+    TCX_NEXT
 }
 
 /// Goes on with a packet of [`syn_guard_ack`] that completes a handshake: has conntrack

@@ -77,6 +77,17 @@ pub fn handle(service: &Service, flow: &Flow, hash: u32, sequence: u32, now: u64
     false
 }
 
+/// Takes note of a SYN of a connection that is half-open already.
+#[inline(always)]
+pub fn came_again(service: &Service, flow: &Flow, hash: u32, now: u64) {
+    if service.half_open() != 0
+        && filters::may_be_half_open(hash)
+        && half_open::find(flow).is_some_and(|known| known.ends_ns > now)
+    {
+        half_open::retransmitted(flow, service.slot);
+    }
+}
+
 /// Whether this CPU may make another entry: what a forged source can cause has
 /// a bound. A token bucket.
 #[inline(always)]

@@ -15,10 +15,10 @@ use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
 use crate::syn::Syn;
-use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent};
+use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent, standing};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
-const PROBE_JIFFIES: u64 = 8;
+const PROBE_JIFFIES: u32 = 8;
 /// For how long an accept queue that was found full counts as full: until the
 /// controller, which looks every 100 ms, has looked.
 const FULL_NS: u64 = 150_000_000;
@@ -35,6 +35,9 @@ pub fn handle(
     if reason == Reason::CookieSent {
         sent::mark(syn.hash);
         count::service(service.slot, |counters| counters.cookies_sent += 1);
+    } else if matches!(reason, Reason::Asked | Reason::StandsBack) {
+        // Who answers is not known: the ACKs of this flow are none of the guard's.
+        filters::mark_connection(syn.hash);
     } else {
         // Where nobody listens, somebody may since the last look.
         filters::mark_syn(syn.hash);
@@ -49,6 +52,9 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
     if listener_flags & listener_flags::NO_COOKIES != 0 || !syn.headers.is_answerable() {
         return Reason::Unanswerable;
+    }
+    if let Some(reason) = standing::why_not(listener, listener_flags, syn.now_ns) {
+        return reason;
     }
     // SAFETY: as above.
     let full_until = unsafe { addr_of!((*listener).full_until_ns).read_volatile() };
@@ -87,7 +93,7 @@ fn look_up_now_and_then(
             addr_of!((*listener).probed_at).read_volatile(),
         )
     };
-    let jiffies = clock::jiffies();
+    let jiffies = clock::jiffies() as u32;
     let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;
     if probe || filters::may_be_connection(syn.hash, syn.now_ns) {
         let known = known(context.as_ptr(), &syn.flow);
@@ -96,7 +102,7 @@ fn look_up_now_and_then(
         }
         // An earlier connection of this flow is over: its ACKs are looked at.
         filters::forget_established(syn.hash);
-        let now_gone = u32::from(known == Known::Nothing);
+        let now_gone = u8::from(known == Known::Nothing);
         // SAFETY: as above.
         unsafe {
             addr_of_mut!((*listener).probed_at).write_volatile(jiffies);

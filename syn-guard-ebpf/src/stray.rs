@@ -16,7 +16,7 @@ use crate::frame::Packet;
 use crate::maps::{SETTINGS, STRAYS};
 use crate::sockets::Socket;
 use crate::state::Service;
-use crate::{clock, count, engine, filters, handed, kernel_cookie, listeners, sent};
+use crate::{clock, count, engine, filters, handed, kernel_cookie, listeners, sent, standing};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -42,11 +42,14 @@ pub fn handle(
         // The TC program looks at its cookie.
         return Reason::Segment;
     }
-    if listeners::find(flow).is_none() {
+    let Some(listener) = listeners::find(flow) else {
         return Reason::Segment;
-    }
+    };
     let counts = !off && sent != Sent::Maybe;
     let now = clock::now_ns();
+    if !standing::is_straight(listener, now) {
+        return Reason::Segment;
+    }
     if counts
         && service.has_all_marked(now)
         && are_too_many(service.slot)

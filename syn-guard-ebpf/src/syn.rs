@@ -1,7 +1,7 @@
 //! The first look at every frame.
 
 use aya_ebpf::programs::XdpContext;
-use syn_guard_common::abi::{Action, ListKind, Reason, State};
+use syn_guard_common::abi::{Action, ListKind, Reason, State, moment};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, NotASegment, Tcp, flags};
 
@@ -10,7 +10,7 @@ use crate::sources::Standing;
 use crate::state::{Service, any_protecting};
 use crate::{
     clock, count, filters, fragment, listeners, observe, prefixes, protect, segment, sources,
-    stray, validate,
+    standing, stray, validate,
 };
 
 /// A SYN to a service.
@@ -103,6 +103,14 @@ pub fn handle(context: &XdpContext) -> Reason {
         Standing::Fine => {}
         Standing::OverSource => return Reason::SourceLimit,
         Standing::OverReplies => return Reason::ReplyLimit,
+    }
+    if !protects && listeners::needs_proof(listener) {
+        // What a firewall may drop is half-open only once the stack has answered, which
+        // the program of what leaves the host sees.
+        standing::asked(listener, moment(now));
+        observe::came_again(&service, &flow, hash, now);
+        filters::mark_connection(hash);
+        return Reason::Observed;
     }
     if protects || observe::handle(&service, &flow, hash, tcp.sequence, now) {
         let syn = Syn {

@@ -18,6 +18,9 @@ pub enum EventKind {
     /// SYNs of `source` began to be dropped: its unanswered SYNs a second
     /// (`value`) passed `limit`.
     SourceRate = 4,
+    /// A service stands back on the own address in `source`: connections made from
+    /// cookies were lost.
+    StandsBack = 5,
 }
 
 impl EventKind {
@@ -27,6 +30,7 @@ impl EventKind {
             2 => Self::UnansweredRate,
             3 => Self::SourceHalfOpen,
             4 => Self::SourceRate,
+            5 => Self::StandsBack,
             _ => return None,
         })
     }

@@ -82,6 +82,13 @@ pub const fn is_replay(cell: u64, now_ns: u64) -> bool {
     cell & SEEN != 0 || age(cell, now_ns) > AGAIN
 }
 
+/// Whether the connection of a cookie was seen: `cell` is the cookie's.
+#[inline(always)]
+#[must_use]
+pub const fn handed_is_seen(cell: u64) -> bool {
+    cell & SEEN != 0
+}
+
 #[inline(always)]
 const fn is_of(cell: u64, hash: u32, cookie: u32, now_ns: u64) -> bool {
     let same = ((cookie as u64) << 32) | (hash as u64 & HASH);

@@ -1,5 +1,6 @@
 //! What a listener's own SYN-ACK says.
 
+use super::Moment;
 use crate::address::Address;
 
 /// An own address and a port on it, for the clients of a route class.
@@ -62,6 +63,9 @@ pub mod listener_flags {
     /// Several listeners (`SO_REUSEPORT`): where one is full, others may have
     /// room.
     pub const GROUP: u32 = 256;
+    /// There are firewall rules: no cookie goes before the stack was seen to answer a SYN
+    /// as this listener.
+    pub const PROOF: u32 = 512;
 }
 
 /// A listener on an own address: what its SYN-ACK says, and whether it is
@@ -69,47 +73,68 @@ pub mod listener_flags {
 ///
 /// | offset | size | what |
 /// | --- | --- | --- |
-/// | 0 | 8 | when the data path last looked the listener up, jiffies |
-/// | 8 | 8 | until when the accept queue counts as full, `CLOCK_MONOTONIC` ns |
-/// | 16 | 4 | flags |
-/// | 20 | 4 | 1 when the last look-up found no listener |
-/// | 24 | 2 | MSS to advertise |
-/// | 26 | 2 | first window without timestamps |
-/// | 28 | 2 | first window with timestamps |
-/// | 30 | 1 | window scale |
-/// | 31 | 1 | TTL or hop limit |
-/// | 32 | 2 | the most that a client's MSS counts for; 0: any |
+/// | 0 | 8 | until when the accept queue counts as full, `CLOCK_MONOTONIC` ns |
+/// | 8 | 4 | flags |
+/// | 12 | 4 | when the data path last looked the listener up, the jiffies' lower half |
+/// | 16 | 2 | MSS to advertise |
+/// | 18 | 2 | first window without timestamps |
+/// | 20 | 2 | first window with timestamps |
+/// | 22 | 2 | the most that a client's MSS counts for; 0: any |
+/// | 24 | 2 | when the stack was last seen to answer a SYN, a [`Moment`](super::Moment) |
+/// | 26 | 2 | when a SYN was last passed for that |
+/// | 28 | 2 | since when it stands back |
+/// | 30 | 2 | MSS of the stack's last SYN-ACK as it left the host; 0: not seen |
+/// | 32 | 1 | window scale |
+/// | 33 | 1 | TTL or hop limit |
 /// | 34 | 1 | TOS or traffic class |
-/// | 35 | 5 | 0 |
+/// | 35 | 1 | 1 when the last look-up found no listener |
+/// | 36 | 1 | TTL or hop limit of the stack's last SYN-ACK |
+/// | 37 | 1 | its TOS or traffic class |
+/// | 38 | 1 | connections handed over and lost, see [`with_loss`](super::with_loss) |
+/// | 39 | 1 | 0 |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Listener {
-    /// Written by the data path.
-    pub probed_at: u64,
     /// Until then the accept queue counts as full, nanoseconds: the stack would
     /// drop a SYN, so it gets it. A time, so that it ends without a controller.
     pub full_until_ns: u64,
     /// See [`listener_flags`].
     pub flags: u32,
     /// Written by the data path.
-    pub gone: u32,
+    pub probed_at: u32,
     /// The MSS to advertise, bytes.
     pub mss: u16,
     /// The first window, bytes, where the connection has no timestamps.
     pub window: u16,
     /// The first window, bytes, where it has.
     pub window_with_timestamps: u16,
+    /// The most that a client's MSS counts for, bytes: the listener's
+    /// `TCP_MAXSEG`. 0: any.
+    pub most_mss: u16,
+    /// Written by the data path.
+    pub proved_at: Moment,
+    /// Written by the data path.
+    pub asked_at: Moment,
+    /// Written by the data path.
+    pub back_since: Moment,
+    /// Written by the data path, bytes.
+    pub answered_mss: u16,
     /// The window scale to offer.
     pub scale: u8,
     /// The TTL (IPv4) or hop limit (IPv6) of the reply.
     pub ttl: u8,
-    /// The most that a client's MSS counts for, bytes: the listener's
-    /// `TCP_MAXSEG`. 0: any.
-    pub most_mss: u16,
     /// The TOS (IPv4) or traffic class (IPv6) of the reply.
     pub tos: u8,
+    /// Written by the data path.
+    pub gone: u8,
+    /// Written by the data path.
+    pub answered_ttl: u8,
+    /// Written by the data path.
+    pub answered_tos: u8,
+    /// Written by the data path.
+    pub lost: u8,
     /// 0.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
 }
 
 const _: () = assert!(size_of::<Listener>() == 40);

@@ -16,6 +16,7 @@ mod sample;
 mod sent;
 mod service;
 mod settings;
+mod standing;
 mod tracking;
 mod verdict;
 
@@ -32,7 +33,8 @@ pub use filter::{
     established_cell, established_lately,
 };
 pub use handed::{
-    HANDED_CELLS, HANDED_WAYS, handed_choice, handed_over, handed_seen, handed_set, is_replay,
+    HANDED_CELLS, HANDED_WAYS, handed_choice, handed_is_seen, handed_over, handed_seen, handed_set,
+    is_replay,
 };
 pub use keys::{CookieKeys, KEY_SLOTS};
 pub use listener::{Listener, ListenerKey, NEAR_LISTENERS, NearListener, RouteKey, listener_flags};
@@ -45,6 +47,9 @@ pub use sent::{
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::{Settings, settings_flags};
+pub use standing::{
+    Moment, asks, is_proved, is_unanswered, moment, stands_back, with_hand_over, with_loss,
+};
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};
 

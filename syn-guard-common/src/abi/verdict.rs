@@ -117,6 +117,12 @@ reasons! {
     AckFlood = 26, Drop, "ack_flood";
     /// An ACK with a cookie whose connection was there before.
     ReplayedAck = 27, Drop, "replayed_ack";
+    /// A SYN to a protecting service that the stack gets, so that the guard sees whether
+    /// and how it answers: there are firewall rules.
+    Asked = 28, Pass, "asked";
+    /// A SYN to a protecting service that stands back: connections made from cookies were
+    /// lost.
+    StandsBack = 29, Pass, "stands_back";
 }
 
 #[cfg(test)]

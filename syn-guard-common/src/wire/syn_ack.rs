@@ -42,9 +42,18 @@ impl SynAck {
         echo: u32,
     ) -> Self {
         let has = |flag: u32| listener.flags & flag != 0;
-        let (options, option_words) = options(terms, listener, value, echo);
+        // What a firewall makes of the stack's own is seen, where there is one.
+        let seen = listener.answered_mss != 0;
+        let mss = if seen {
+            listener.answered_mss
+        } else {
+            listener.mss
+        };
+        let (options, option_words) = options(terms, listener, mss, value, echo);
         let traffic_class = if has(listener_flags::REFLECT_TOS) {
             (traffic_class & !ECN_FIELD) | (listener.tos & ECN_FIELD)
+        } else if seen {
+            (listener.answered_tos & !ECN_FIELD) | (listener.tos & ECN_FIELD)
         } else {
             listener.tos
         };
@@ -62,7 +71,11 @@ impl SynAck {
             } else {
                 listener.window
             },
-            ttl: listener.ttl,
+            ttl: if seen {
+                listener.answered_ttl
+            } else {
+                listener.ttl
+            },
             traffic_class: forget(u32::from(traffic_class)) as u8,
             flow_label: forget(flow_label),
             ecn: terms.ecn(),
@@ -225,11 +238,12 @@ impl SynAck {
 fn options(
     terms: &Terms,
     listener: &Listener,
+    mss: u16,
     value: u32,
     echo: u32,
 ) -> ([u32; MAX_OPTION_WORDS], usize) {
     let mut words = [0; MAX_OPTION_WORDS];
-    words[0] = 0x0204_0000 | u32::from(listener.mss);
+    words[0] = 0x0204_0000 | u32::from(mss);
     let mut count = 1;
     if terms.timestamps() {
         words[1] = if terms.sack() {
@@ -331,6 +345,13 @@ mod tests {
     const LISTENER: Listener = Listener {
         probed_at: 0,
         full_until_ns: 0,
+        proved_at: 0,
+        asked_at: 0,
+        back_since: 0,
+        answered_mss: 0,
+        answered_ttl: 0,
+        answered_tos: 0,
+        lost: 0,
         flags: listener_flags::TIMESTAMPS
             | listener_flags::SACK
             | listener_flags::WINDOW_SCALING
@@ -343,7 +364,7 @@ mod tests {
         ttl: 63,
         most_mss: 0,
         tos: 0,
-        reserved: [0; 5],
+        reserved: 0,
     };
 
     fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {

@@ -256,7 +256,10 @@ mod tests {
     #[test]
     fn the_kernel_takes_over_at_once_and_gives_back_after_a_while() {
         let mut engine = EngineInUse::new(&features(Engine::Reqsk { function: 7 }), None);
-        assert_eq!((engine.name(), engine.why()), ("reqsk", "it is the best".to_owned()));
+        assert_eq!(
+            (engine.name(), engine.why()),
+            ("reqsk", "it is the best".to_owned())
+        );
         assert!(!engine.follow(None, 0));
         assert!(engine.follow(Some(Obstacle::Nat), SECOND));
         assert!(engine.is_kernel());
@@ -284,10 +287,17 @@ mod tests {
         let mut engine = EngineInUse::new(&features(Engine::Kernel), Some(Obstacle::Nat));
         assert!(!engine.follow(Some(Obstacle::Nat), SECOND));
         assert!(!engine.follow(None, 100 * SECOND));
-        assert!(engine.why().starts_with("it is the best"), "{}", engine.why());
+        assert!(
+            engine.why().starts_with("it is the best"),
+            "{}",
+            engine.why()
+        );
         let none = Engine::None {
             reason: "too old".to_owned(),
         };
-        assert_eq!(EngineInUse::new(&features(none), Some(Obstacle::Nat)).name(), "none");
+        assert_eq!(
+            EngineInUse::new(&features(none), Some(Obstacle::Nat)).name(),
+            "none"
+        );
     }
 }

@@ -21,7 +21,12 @@ impl Controller {
             }
         }
         self.keep_conntrack_program();
-        if !self.engine.follow(self.surroundings.obstacle.clone(), now_ns()) {
+        let needs_proof = self.needs_proof();
+        self.services.set_needs_proof(needs_proof);
+        if !self
+            .engine
+            .follow(self.surroundings.obstacle.clone(), now_ns())
+        {
             return;
         }
         let kind = self.engine.kind();
@@ -45,7 +50,24 @@ impl Controller {
         } else {
             Level::Info
         };
-        self.event_log.push(EventKind::Engine, level, None, text, &[]);
+        self.event_log
+            .push(EventKind::Engine, level, None, text, &[]);
+    }
+
+    /// Firewall rules changed.
+    pub(super) fn rules_changed(&mut self) {
+        self.keep_engine();
+        self.tell("listeners", |controller| {
+            controller
+                .services
+                .refresh_listeners(&mut controller.datapath)?;
+            controller.services.forget_proofs(&mut controller.datapath)
+        });
+    }
+
+    /// Whether cookies wait for the stack's own answer: where the programs that see it are.
+    pub(super) fn needs_proof(&self) -> bool {
+        self.surroundings.netfilter.rules && self.datapath.features.assign.is_some()
     }
 
     /// What the data path is told of making cookies.

@@ -110,7 +110,9 @@ impl Guarded {
         let trigger = match event.kind()? {
             EventKind::HalfOpen => Trigger::HalfOpen,
             EventKind::UnansweredRate => Trigger::UnansweredRate,
-            EventKind::SourceHalfOpen | EventKind::SourceRate => return None,
+            EventKind::SourceHalfOpen | EventKind::SourceRate | EventKind::StandsBack => {
+                return None;
+            }
         };
         let switch = Switch {
             at_ns: event.at_ns,

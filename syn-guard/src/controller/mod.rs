@@ -30,6 +30,7 @@ mod route_classes;
 mod routes;
 mod services;
 mod slots;
+mod standing;
 mod sweep;
 mod undoing;
 
@@ -127,38 +128,31 @@ impl Controller {
         let mut event_log = EventLog::default();
         let hardening = Hardening::found(&journal, clock::now_ns());
         match Self::prepare(&mut options, &mut datapath, &mut journal, &mut event_log) {
-            Ok((
-                events,
-                interfaces,
-                engine,
-                surroundings,
-                services,
-                prefixes,
-                keys,
-                limits,
-            )) => Ok(Self {
-                options,
-                config,
-                datapath,
-                events,
-                interfaces,
-                engine,
-                surroundings,
-                netfilter_said: false,
-                conntrack_said: false,
-                services,
-                prefixes,
-                keys,
-                limits,
-                dropped: DroppedSources::default(),
-                settings: KernelSettings::found(&journal),
-                hardening,
-                event_log,
-                journal,
-                started_at: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0.0, |age| age.as_secs_f64()),
-            }),
+            Ok((events, interfaces, engine, surroundings, services, prefixes, keys, limits)) => {
+                Ok(Self {
+                    options,
+                    config,
+                    datapath,
+                    events,
+                    interfaces,
+                    engine,
+                    surroundings,
+                    netfilter_said: false,
+                    conntrack_said: false,
+                    services,
+                    prefixes,
+                    keys,
+                    limits,
+                    dropped: DroppedSources::default(),
+                    settings: KernelSettings::found(&journal),
+                    hardening,
+                    event_log,
+                    journal,
+                    started_at: SystemTime::now()
+                        .duration_since(UNIX_EPOCH)
+                        .map_or(0.0, |age| age.as_secs_f64()),
+                })
+            }
             Err(error) => Err(Box::new(StartError {
                 error,
                 datapath,
@@ -204,7 +198,14 @@ impl Controller {
             Ok((services, limits)) => {
                 datapath.detach_others(&options.interfaces);
                 Ok((
-                    events, interfaces, engine, surroundings, services, prefixes, keys, limits,
+                    events,
+                    interfaces,
+                    engine,
+                    surroundings,
+                    services,
+                    prefixes,
+                    keys,
+                    limits,
                 ))
             }
             Err(error) => {
@@ -240,7 +241,7 @@ impl Controller {
                         break;
                     }
                 }
-                () = rules.next() => self.keep_engine(),
+                () = rules.next() => self.rules_changed(),
                 events = self.events.next() => self.take_events(events),
                 Some(request) = requests.recv() => self.answer(request),
                 _ = fast.tick(), if self.services.any_protecting() => {
@@ -263,6 +264,9 @@ impl Controller {
                 for event in events {
                     let port = self.services.port_of(event.slot);
                     let limits = &self.options.limits;
+                    if standing::take(&event, port, &mut self.event_log) {
+                        continue;
+                    }
                     if !self.dropped.take(&event, port, limits, &mut self.event_log) {
                         began |= self.services.protecting(&event, &mut self.event_log);
                     }
@@ -289,9 +293,7 @@ impl Controller {
                 .services
                 .refresh(&mut controller.datapath, &mut controller.event_log)
         });
-        self.tell("limits", |controller| {
-            controller.tell_limits()
-        });
+        self.tell("limits", |controller| controller.tell_limits());
         self.tell("prefixes", |controller| {
             let maps = &mut controller.datapath.maps.prefixes;
             controller.prefixes.refresh(maps, &mut controller.event_log)
@@ -457,6 +459,7 @@ fn guard(
         datapath,
     )?;
     let mut services = Services::new(options, datapath, engine.kind())?;
+    services.set_needs_proof(surroundings.netfilter.rules && datapath.features.assign.is_some());
     services.refresh(datapath, log)?;
     Ok((services, limits))
 }

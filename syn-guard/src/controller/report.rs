@@ -12,7 +12,7 @@ use super::clock::now_ns;
 use super::data_events::source_text;
 use super::guarded::Guarded;
 use super::listeners::MPTCP;
-use super::{Controller, mode_name};
+use super::{Controller, mode_name, standing};
 use crate::datapath::Maps;
 use crate::events::EventKind;
 use crate::kernel::sock_diag::{HalfOpenCount, half_open_by_port};
@@ -112,6 +112,12 @@ impl Controller {
         let backlog = self.services.backlog(guarded.port);
         let limits = &guarded.rules.limits;
         let policy = &guarded.policy;
+        let standing = if self.services.may_stand_back(guarded) {
+            let entries = self.services.entries_of(guarded.port, &self.datapath);
+            standing::words(&entries, now_ns())
+        } else {
+            Vec::new()
+        };
         ServiceReport {
             port: guarded.port,
             mode: mode_name(guarded.mode()).to_owned(),
@@ -122,6 +128,7 @@ impl Controller {
             } else {
                 guarded.reason()
             },
+            stands_back: standing,
             state_seconds: now_ns().saturating_sub(policy.since_ns()) as f64 / 1e9,
             listeners: backlog
                 .map(|backlog| backlog.addresses.iter().cloned().collect())

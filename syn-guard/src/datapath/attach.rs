@@ -8,7 +8,7 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp};
 
 use super::error::one_line;
 use super::load::program;
-use super::object::{TC, XDP};
+use super::object::{ANSWERS, TC, XDP};
 use super::xdp_mode::{AttachMode, XdpModeChoice, advice, errno};
 use super::{DataPath, DataPathError};
 use crate::kernel::interfaces::{XdpMode, XdpProgram};
@@ -30,8 +30,8 @@ pub struct Attachment {
     /// Whether an earlier controller had attached it.
     pub taken_over: bool,
     xdp: Option<PinnedLink>,
-    /// Held: the link lives as long as a descriptor or a pin.
-    _tc: Option<PinnedLink>,
+    /// Held: a link lives as long as a descriptor or a pin.
+    _tc: [Option<PinnedLink>; 2],
 }
 
 impl DataPath {
@@ -43,8 +43,26 @@ impl DataPath {
     /// but what was.
     pub fn attach(&mut self, interface: &str) -> Result<Attachment, DataPathError> {
         let index = interfaces::index_of(interface)?;
-        let earlier_tc = self.pins.link(&tc_pin(interface)).is_some();
-        let tc = self.attach_tc(interface)?;
+        let names = [tc_pin(interface), answers_pin(interface)];
+        let earlier = names.each_ref().map(|name| self.pins.link(name).is_some());
+        let take_back = |datapath: &Self| {
+            for (name, _) in names.iter().zip(earlier).filter(|(_, earlier)| !earlier) {
+                datapath.pins.unpin(name);
+            }
+        };
+        let tc = self
+            .attach_tc(interface, TC, TcAttachType::Ingress)
+            .and_then(|ack| {
+                let answers = self.attach_tc(interface, ANSWERS, TcAttachType::Egress);
+                answers.map(|answers| [ack, answers])
+            });
+        let tc = match tc {
+            Ok(tc) => tc,
+            Err(error) => {
+                take_back(self);
+                return Err(error);
+            }
+        };
         match self.attach_xdp(interface, index) {
             Ok((xdp, mode, why_generic, taken_over)) => Ok(Attachment {
                 interface: interface.to_owned(),
@@ -55,9 +73,7 @@ impl DataPath {
                 _tc: tc,
             }),
             Err(error) => {
-                if !earlier_tc {
-                    self.pins.unpin(&tc_pin(interface));
-                }
+                take_back(self);
                 Err(error)
             }
         }
@@ -92,6 +108,7 @@ impl DataPath {
     pub fn detach(&self, interface: &str) {
         self.pins.unpin(&xdp_pin(interface));
         self.pins.unpin(&tc_pin(interface));
+        self.pins.unpin(&answers_pin(interface));
     }
 
     /// Detaches XDP: no more SYNs are counted or answered.
@@ -112,8 +129,16 @@ impl DataPath {
         self.pins.remove()
     }
 
-    fn attach_tc(&mut self, interface: &str) -> Result<Option<PinnedLink>, DataPathError> {
-        let name = tc_pin(interface);
+    fn attach_tc(
+        &mut self,
+        interface: &str,
+        which: &'static str,
+        direction: TcAttachType,
+    ) -> Result<Option<PinnedLink>, DataPathError> {
+        let name = match direction {
+            TcAttachType::Egress => answers_pin(interface),
+            _ => tc_pin(interface),
+        };
         if self.features.assign.is_none() {
             self.pins.unpin(&name);
             return Ok(None);
@@ -124,7 +149,7 @@ impl DataPath {
         };
         let earlier = self.pins.link(&name);
         let pins = self.pins.clone();
-        let program: &mut SchedClassifier = program(&mut self.ebpf, TC)?;
+        let program: &mut SchedClassifier = program(&mut self.ebpf, which)?;
         if let Some(earlier) = earlier {
             let swapped = SchedClassifierLink::try_from(FdLink::from(earlier))
                 .map_err(|error| failed(&error))
@@ -140,7 +165,7 @@ impl DataPath {
         let id = program
             .attach_with_options(
                 interface,
-                TcAttachType::Ingress,
+                direction,
                 TcAttachOptions::TcxOrder(LinkOrder::default()),
             )
             .map_err(|error| failed(&error))?;
@@ -265,6 +290,12 @@ fn xdp_pin(interface: &str) -> String {
 /// The name of the TC link's pin.
 fn tc_pin(interface: &str) -> String {
     format!("tc-{interface}")
+}
+
+/// The name of the pin of the link for what leaves the host. No interface has a colon in
+/// its name (`dev_valid_name`, Linux 6.18).
+fn answers_pin(interface: &str) -> String {
+    format!("tc-{interface}:answers")
 }
 
 fn busy(interface: &str, attached: XdpProgram) -> DataPathError {

@@ -63,7 +63,11 @@ pub(super) fn load_classifier(
     load.log_level = 1;
     load.log_buf = log.as_mut_ptr() as u64;
     load.log_size = LOG as u32;
-    for (to, from) in load.prog_name.iter_mut().zip(name.to_bytes().iter().take(15)) {
+    for (to, from) in load
+        .prog_name
+        .iter_mut()
+        .zip(name.to_bytes().iter().take(15))
+    {
         *to = *from as std::ffi::c_char;
     }
     // SAFETY: all pointers are valid for the call.

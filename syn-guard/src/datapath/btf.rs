@@ -77,7 +77,10 @@ pub(super) struct ModuleBtf {
 impl ModuleBtf {
     /// Reads that of a loaded module. The inner error: the kernel's own cannot be read to
     /// its end.
-    pub(super) fn read(kernel: &KernelBtf, module: &str) -> std::io::Result<Result<Self, BtfError>> {
+    pub(super) fn read(
+        kernel: &KernelBtf,
+        module: &str,
+    ) -> std::io::Result<Result<Self, BtfError>> {
         let bytes = std::fs::read(format!("{BTF_DIRECTORY}{module}"))?;
         Ok(Self::after(kernel, bytes))
     }

@@ -126,13 +126,26 @@ mod tests {
     fn the_program_needs_no_map_and_each_of_its_calls_is_known() {
         let mut instructions = instructions().unwrap();
         // LD_IMM64: what a reference to a map is made with.
-        let maps = instructions.chunks_exact(8).filter(|it| it[0] == 0x18 && it[1] >> 4 != 0);
+        let maps = instructions
+            .chunks_exact(8)
+            .filter(|it| it[0] == 0x18 && it[1] >> 4 != 0);
         assert_eq!(maps.count(), 0);
         let file = object::File::parse(OBJECT).unwrap();
-        let symbol = file.symbols().find(|it| it.name() == Ok(CONNTRACK)).unwrap();
-        let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+        let symbol = file
+            .symbols()
+            .find(|it| it.name() == Ok(CONNTRACK))
+            .unwrap();
+        let section = file
+            .section_by_index(symbol.section_index().unwrap())
+            .unwrap();
         let range = symbol.address()..symbol.address() + symbol.size();
-        assert_eq!(section.relocations().filter(|(at, _)| range.contains(at)).count(), 0);
+        assert_eq!(
+            section
+                .relocations()
+                .filter(|(at, _)| range.contains(at))
+                .count(),
+            0
+        );
         let functions: Vec<_> = FUNCTIONS
             .iter()
             .map(|(_, placeholder)| Function {

@@ -71,7 +71,9 @@ pub(super) fn link_all(
             .zip(&mut called)
             .find(|(function, _)| function.placeholder == number);
         let Some((function, called)) = known else {
-            return Err(DataPathError::Object(format!("an unknown call {number:#x}")));
+            return Err(DataPathError::Object(format!(
+                "an unknown call {number:#x}"
+            )));
         };
         *called = true;
         instruction[1] = (instruction[1] & 0x0f) | KFUNC_REGISTER;

@@ -95,6 +95,16 @@ impl ListenerMaps {
         }
     }
 
+    /// What there is of a listener, with what the data path has written.
+    #[must_use]
+    pub fn get(&self, key: &ListenerKey) -> Option<Listener> {
+        let cell = NearListener::cell(key);
+        if key.route == 0 && self.cells.get(&cell) == Some(key) {
+            return self.near.get(&cell, 0).ok().map(|near| near.listener);
+        }
+        self.far.get(key, 0).ok()
+    }
+
     /// The listeners that are there.
     #[must_use]
     pub fn keys(&self) -> Vec<ListenerKey> {

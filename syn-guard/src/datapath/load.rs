@@ -11,7 +11,7 @@ use super::error::one_line;
 use super::features::{Engine, EngineChoice, Features};
 use super::log::LogLevel;
 use super::maps::Maps;
-use super::object::{CONTROL, OBJECT, TC, XDP};
+use super::object::{ANSWERS, CONTROL, OBJECT, TC, XDP};
 use super::pins::{PinDirectory, Place, Takeover};
 use super::slots::BY_SLOT;
 use super::xdp_mode::XdpModeChoice;
@@ -138,8 +138,10 @@ impl DataPath {
         let maps = Maps::take(&mut ebpf)?;
         load_xdp(&mut ebpf, XDP)?;
         if features.assign.is_some() {
-            let program: &mut SchedClassifier = program(&mut ebpf, TC)?;
-            program.load().map_err(|error| refused(TC, &error))?;
+            for name in [TC, ANSWERS] {
+                let program: &mut SchedClassifier = program(&mut ebpf, name)?;
+                program.load().map_err(|error| refused(name, &error))?;
+            }
         }
         // Last: when its loading begins, that of the others is over, which `cargo xtask bench size`
         // goes by.

@@ -8,6 +8,8 @@ pub(super) static OBJECT: &[u8] =
 pub(super) const XDP: &str = "syn_guard";
 /// The TC program.
 pub(super) const TC: &str = "syn_guard_ack";
+/// The TC program of what leaves the host.
+pub(super) const ANSWERS: &str = "syn_guard_answers";
 /// The program that the TC program goes on with.
 pub(super) const CONNTRACK: &str = "syn_guard_conntrack";
 /// The control program.

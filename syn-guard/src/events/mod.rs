@@ -35,11 +35,13 @@ pub enum EventKind {
     Prefix,
     /// Another engine makes cookies.
     Engine,
+    /// A service stands back: connections made from cookies were lost.
+    StandsBack,
 }
 
 impl EventKind {
     /// All kinds, for counters that begin at 0.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::State,
         Self::Flood,
         Self::Harden,
@@ -47,6 +49,7 @@ impl EventKind {
         Self::Config,
         Self::Prefix,
         Self::Engine,
+        Self::StandsBack,
     ];
 
     /// The word in the CLI and metrics.
@@ -60,6 +63,7 @@ impl EventKind {
             Self::Config => "config",
             Self::Prefix => "prefix",
             Self::Engine => "engine",
+            Self::StandsBack => "stands_back",
         }
     }
 }

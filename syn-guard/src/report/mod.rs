@@ -78,6 +78,9 @@ pub struct ServiceReport {
     pub state: String,
     /// Why it is in this state, with value and limit.
     pub reason: String,
+    /// Where it answers with no cookies although it protects, or would, and why.
+    #[serde(default)]
+    pub stands_back: Vec<String>,
     /// For how long, seconds.
     pub state_seconds: f64,
     /// The addresses it listens on, as `198.18.0.1:80` or `*:80`.

@@ -29,6 +29,9 @@ pub struct Host {
     /// Sizes of a receive buffer that nobody set: `tcp_rmem[1]`, now and
     /// before, for a listener keeps what it began with.
     pub default_buffers: BTreeSet<u32>,
+    /// Firewall rules may drop, change or redirect a SYN or its answer, and the data path
+    /// sees what leaves the host.
+    pub needs_proof: bool,
 }
 
 impl Host {
@@ -85,6 +88,7 @@ impl Host {
                 // `bpf_sk_assign_tcp_reqsk` refuses an MPTCP listener.
                 | flag(listener.mptcp, listener_flags::NO_COOKIES)
                 | flag(routed, listener_flags::ROUTED)
+                | flag(self.needs_proof, listener_flags::PROOF)
                 | flag(settings.reflect_tos, listener_flags::REFLECT_TOS)
                 | flag(
                     own.is_ipv6() && self.has_flow_label(&options),

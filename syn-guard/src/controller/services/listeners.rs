@@ -82,6 +82,26 @@ impl Services {
         Ok(())
     }
 
+    /// The listeners of a service for clients in general, as the data path has them.
+    pub fn entries_of(&self, port: u16, datapath: &DataPath) -> Vec<(ListenerKey, Entry)> {
+        self.entries
+            .keys()
+            .filter(|key| key.port == u32::from(port) && key.route == 0)
+            .filter_map(|key| Some((*key, datapath.maps.listeners.get(key)?)))
+            .collect()
+    }
+
+    /// Rules changed: what the stack answered before says nothing of what it answers now.
+    pub fn forget_proofs(&mut self, datapath: &mut DataPath) -> Result<(), ControllerError> {
+        if !self.host.needs_proof {
+            return Ok(());
+        }
+        for (key, entry) in &self.entries {
+            datapath.maps.listeners.set(key, entry)?;
+        }
+        Ok(())
+    }
+
     /// Tells the data path of the listeners; of those on some ports only, if so.
     pub(super) fn write_listeners(
         &mut self,

@@ -11,7 +11,8 @@ mod states;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use syn_guard_common::abi::{
-    EngineKind, Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State, mac,
+    EngineKind, Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State,
+    mac,
 };
 use syn_guard_common::life::half_open_life_ns;
 use tracing::{info, warn};
@@ -145,6 +146,7 @@ impl Services {
                 routes: classes,
                 options: HashMap::new(),
                 default_buffers: BTreeSet::new(),
+                needs_proof: false,
             },
             routes,
             options: KnownOptions::default(),
@@ -211,6 +213,17 @@ impl Services {
     /// The same, to be told what is usual.
     pub const fn lives_mut(&mut self) -> &mut Lives {
         &mut self.lives
+    }
+
+    /// Whether only the stack's own answers say who is there for clients.
+    pub const fn set_needs_proof(&mut self, needs: bool) {
+        self.host.needs_proof = needs;
+    }
+
+    /// Whether SYNs of a service may go to the stack although it protects, or come to
+    /// nothing: looking at all listeners of all services would cost too much.
+    pub fn may_stand_back(&self, guarded: &Guarded) -> bool {
+        self.host.needs_proof && self.guarded.len() <= NAMED || guarded.state() == State::Protecting
     }
 
     /// Whether any service protects.

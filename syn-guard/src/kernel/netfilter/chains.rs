@@ -26,25 +26,30 @@ pub struct Chain {
 /// The kernel refuses to tell, or they keep changing.
 pub fn chains() -> Result<Vec<Chain>, NetlinkError> {
     // struct nfgenmsg: all families.
-    let found = collect(NETLINK_NETFILTER, GET_CHAIN, &[0; NFGENMSG], |_, payload| {
-        let mut chain = Chain {
-            family: payload.first().copied().unwrap_or_default(),
-            kind: None,
-        };
-        let mut is_base = false;
-        for attribute in attributes(payload, NFGENMSG) {
-            let attribute = attribute?;
-            match attribute.kind() {
-                HOOK => is_base = true,
-                TYPE => {
-                    let name = attribute.value().split(|byte| *byte == 0).next();
-                    chain.kind = name.map(|name| String::from_utf8_lossy(name).into_owned());
+    let found = collect(
+        NETLINK_NETFILTER,
+        GET_CHAIN,
+        &[0; NFGENMSG],
+        |_, payload| {
+            let mut chain = Chain {
+                family: payload.first().copied().unwrap_or_default(),
+                kind: None,
+            };
+            let mut is_base = false;
+            for attribute in attributes(payload, NFGENMSG) {
+                let attribute = attribute?;
+                match attribute.kind() {
+                    HOOK => is_base = true,
+                    TYPE => {
+                        let name = attribute.value().split(|byte| *byte == 0).next();
+                        chain.kind = name.map(|name| String::from_utf8_lossy(name).into_owned());
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
-        Ok(is_base.then_some(chain))
-    });
+            Ok(is_base.then_some(chain))
+        },
+    );
     match found {
         Err(error) if is_not_there(&error) => Ok(Vec::new()),
         found => found,

@@ -1,32 +1,45 @@
 //! Notice of changes of nftables' rules, also those made by `iptables-nft`.
 
 use std::io;
+use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 /// `NFNLGRP_NFTABLES`, as a bit of `nl_groups`.
 const GROUP: u32 = 1 << 6;
 
 /// Tells that rules changed.
 #[derive(Debug)]
-pub struct RuleChanges(Option<AsyncFd<Socket>>);
+pub struct RuleChanges {
+    socket: Option<AsyncFd<Socket>>,
+    /// Not before that the next change is told.
+    next_at: Instant,
+}
+
+/// Rules that change all the time (a list of banned addresses) are told so often at most.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl RuleChanges {
     /// Begins to listen. Where the kernel refuses (no nftables), no change is told.
     /// To be called within a tokio runtime.
     #[must_use]
     pub fn listen() -> Self {
-        Self(subscribe().ok())
+        Self {
+            socket: subscribe().ok(),
+            next_at: Instant::now(),
+        }
     }
 
     /// Waits until rules change; tells of all changes up to now at once.
     pub async fn next(&mut self) {
-        let Some(socket) = &self.0 else {
+        let Some(socket) = &self.socket else {
             return std::future::pending().await;
         };
+        sleep_until(self.next_at).await;
         let Ok(mut ready) = socket.readable().await else {
             return std::future::pending().await;
         };
@@ -37,11 +50,12 @@ impl RuleChanges {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Too many for the buffer (ENOBUFS): the rest comes by the next call.
-                Err(_) => return,
+                // Too many for the buffer (ENOBUFS): some were.
+                Err(_) => break,
             }
         }
         ready.clear_ready();
+        self.next_at = Instant::now() + PAUSE;
     }
 }
 

@@ -124,10 +124,7 @@ mod tests {
             rules: true,
         };
         assert_eq!(found(&filter), rules);
-        for nat in [
-            hook("nf_nat_ipv6_local_in", None),
-            hook("", Some("nf_nat")),
-        ] {
+        for nat in [hook("nf_nat_ipv6_local_in", None), hook("", Some("nf_nat"))] {
             let both = Netfilter {
                 nat: true,
                 rules: true,

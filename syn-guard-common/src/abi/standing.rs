@@ -1,0 +1,142 @@
+//! Whether cookies may go out for a listener: whether the stack was seen to answer as
+//! that listener, and whether connections that were handed to it are there.
+
+/// A time: units of 2^30 ns of `CLOCK_MONOTONIC`, the lower 16 bits of them; 0: never.
+/// Comes again after 19 hours.
+pub type Moment = u16;
+
+/// For how long an answer that was seen stands for those that were not, units.
+const PROVED: u16 = 30;
+/// After so many units the data path asks again.
+const ASK_AFTER: u16 = 8;
+/// For how long a listener whose connections were lost stands back, units.
+const STAND_BACK: u16 = 60;
+
+/// What a connection that was lost adds, and one that is handed over takes away.
+const LOSS: u8 = 8;
+/// So much, and the listener stands back: ten lost connections one after the other.
+const TOO_MUCH: u8 = 64;
+
+/// The moment of a time.
+#[inline(always)]
+#[must_use]
+pub const fn moment(now_ns: u64) -> Moment {
+    let moment = (now_ns >> 30) as u16;
+    if moment == 0 { 1 } else { moment }
+}
+
+/// Whether an answer that was seen at `at` still stands for others.
+#[inline(always)]
+#[must_use]
+pub const fn is_proved(at: Moment, now: Moment) -> bool {
+    at != 0 && now.wrapping_sub(at) < PROVED
+}
+
+/// Whether the stack gets a SYN, so that its answer is seen: one a moment, once the last
+/// answer is a while ago.
+#[inline(always)]
+#[must_use]
+pub const fn asks(proved_at: Moment, asked_at: Moment, now: Moment) -> bool {
+    now.wrapping_sub(proved_at) >= ASK_AFTER && asked_at != now
+}
+
+/// Whether SYNs that came within the last half a minute were not answered: three moments
+/// are left for the answer.
+#[must_use]
+pub const fn is_unanswered(proved_at: Moment, asked_at: Moment, now: Moment) -> bool {
+    let asked = asked_at != 0 && now.wrapping_sub(asked_at) < PROVED;
+    // Negative where the answer came after.
+    let late = asked_at.wrapping_sub(proved_at).cast_signed();
+    asked && (proved_at == 0 || late > 3)
+}
+
+/// Whether a listener that began to stand back at `since` does.
+#[inline(always)]
+#[must_use]
+pub const fn stands_back(since: Moment, now: Moment) -> bool {
+    since != 0 && now.wrapping_sub(since) < STAND_BACK
+}
+
+/// The count of lost connections with one more; and whether it is too much.
+#[inline(always)]
+#[must_use]
+pub const fn with_loss(lost: u8) -> (u8, bool) {
+    let lost = lost.saturating_add(LOSS);
+    (lost, lost >= TOO_MUCH)
+}
+
+/// The same when a connection is handed over.
+#[inline(always)]
+#[must_use]
+pub const fn with_hand_over(lost: u8) -> u8 {
+    lost.saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stands_for_half_a_minute_and_is_asked_for_again_before() {
+        let at = moment(1 << 40);
+        assert!(!is_proved(0, at) && asks(0, 0, at) && !asks(0, at, at));
+        for later in 0..PROVED {
+            let now = at.wrapping_add(later);
+            assert!(is_proved(at, now));
+            assert_eq!(asks(at, at, now), later >= ASK_AFTER, "{later}");
+            assert!(!asks(at, now, now), "one a moment");
+        }
+        assert!(!is_proved(at, at.wrapping_add(PROVED)));
+        // Also where the count begins anew.
+        assert!(is_proved(u16::MAX, 1));
+        assert_ne!(moment(0), 0);
+        assert_ne!(moment(1 << 46), 0);
+    }
+
+    #[test]
+    fn ten_losses_in_a_row_are_too_much_and_one_in_ten_is_not() {
+        let lose = |every: u32, connections: u32| {
+            let mut lost = 0;
+            (1..=connections).find(|connection| {
+                lost = with_hand_over(lost);
+                let (more, too_much) = if connection % every == 0 {
+                    with_loss(lost)
+                } else {
+                    (lost, false)
+                };
+                lost = more;
+                too_much
+            })
+        };
+        assert!(
+            lose(1, 100).is_some_and(|at| at <= 10),
+            "{:?}",
+            lose(1, 100)
+        );
+        assert!(
+            lose(2, 100).is_some_and(|at| at <= 30),
+            "{:?}",
+            lose(2, 100)
+        );
+        assert_eq!(lose(10, 100_000), None);
+    }
+
+    #[test]
+    fn what_was_asked_lately_and_not_answered_is_unanswered() {
+        let now = moment(1000 << 30);
+        assert!(!is_unanswered(0, 0, now), "nobody asked");
+        assert!(is_unanswered(0, now - 5, now));
+        assert!(is_unanswered(now - 20, now - 2, now));
+        assert!(!is_unanswered(now - 1, now - 2, now));
+        assert!(!is_unanswered(now - 3, now, now), "its time is not over");
+        assert!(!is_unanswered(0, now - PROVED, now), "long ago");
+    }
+
+    #[test]
+    fn it_stands_back_for_a_minute() {
+        let since = moment(5 << 30);
+        assert!(!stands_back(0, since));
+        assert!(stands_back(since, since) && stands_back(since, since + STAND_BACK - 1));
+        assert!(!stands_back(since, since + STAND_BACK));
+    }
+}

@@ -1,0 +1,171 @@
+//! What leaves the host: the stack's own SYN-ACKs show who answers a SYN and how, its
+//! resets that a connection made from a cookie was lost.
+
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::bpf_get_listener_sock;
+use aya_ebpf::programs::TcContext;
+use syn_guard_common::abi::{Listener, State, listener_flags};
+use syn_guard_common::flow::Flow;
+use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
+
+use crate::frame::Packet;
+use crate::state::Service;
+use crate::{clock, filters, half_open, handed, listeners, observe, standing};
+
+/// Bytes of a SYN-ACK or RST at most: Ethernet, IPv6 with some extensions, TCP with options.
+const MOST: u32 = 14 + 40 + 64 + 60;
+/// Bytes of a TCP header without options.
+const TCP: usize = 20;
+/// Kind and length of the MSS option, which the stack writes first.
+const MSS_OPTION: u16 = 0x0204;
+/// The bits of a TOS or traffic class that are not ECN's.
+const DSCP: u8 = 0xfc;
+
+/// Looks at a packet that leaves the host.
+#[inline(always)]
+pub fn handle(context: &TcContext) -> Option<()> {
+    // SAFETY: fields of the program's own context.
+    let (length, came_from) = unsafe {
+        let skb = context.skb.skb;
+        ((*skb).len, (*skb).ingress_ifindex)
+    };
+    // Most of what leaves is longer; what is forwarded is other hosts'.
+    if length > MOST || came_from != 0 {
+        return None;
+    }
+    let packet = Packet::of_tc(context);
+    let headers = Headers::find(&packet).ok()?;
+    if headers.first_fragment {
+        return None;
+    }
+    let tcp = headers.read_tcp(&packet)?;
+    let is_answer =
+        tcp.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN | flags::ACK;
+    if !is_answer && tcp.flags & flags::RST == 0 {
+        return None;
+    }
+    let service = Service::of_port(tcp.source)?;
+    let headers = headers.forget(&packet);
+    let flow = headers.read_flow(&packet, &tcp)?.reversed().forget(&packet);
+    let listener = listeners::find(&flow)?;
+    let hash = flow.hash();
+    if is_answer {
+        answer(
+            context, &packet, &headers, &tcp, &service, &flow, hash, listener,
+        );
+    } else if service.is_validating() {
+        reset(context, &tcp, &service, &flow, hash, listener);
+    }
+    Some(())
+}
+
+/// The stack answers a SYN.
+#[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct of references would live on the stack"
+)]
+fn answer(
+    context: &TcContext,
+    packet: &Packet<'_>,
+    headers: &Headers,
+    tcp: &Tcp,
+    service: &Service,
+    flow: &Flow,
+    hash: u32,
+    listener: *mut Listener,
+) {
+    // SAFETY: a map value.
+    let listener_flags = unsafe { (*listener).flags };
+    if listener_flags & listener_flags::PROOF == 0 {
+        return;
+    }
+    let now = clock::now_ns();
+    if service.state() == State::Observing && !is_known(flow, hash, now) {
+        // Only what is answered is half-open.
+        let sequence = tcp.acknowledgement.wrapping_sub(1);
+        observe::handle(service, flow, hash, sequence, now);
+    }
+    if !is_of_listener(context, flow) {
+        return;
+    }
+    let class = headers.read_traffic_class(packet) & DSCP;
+    let ttl = if headers.ipv6 {
+        packet.chunk::<8>(headers.ip).map(|header| header.u8::<7>())
+    } else {
+        packet.chunk::<9>(headers.ip).map(|header| header.u8::<8>())
+    };
+    let option = packet.chunk::<4>(headers.tcp + TCP);
+    if let (Some(ttl), Some(option)) = (ttl, option)
+        && tcp.length > TCP
+        && option.u16::<0>() == MSS_OPTION
+    {
+        let for_client = listeners::for_client(flow, listener, listener_flags);
+        standing::answered(for_client, option.u16::<2>(), ttl, class);
+    }
+    standing::proved(listener, now);
+}
+
+/// Whether a SYN-ACK was sent before.
+#[inline(always)]
+fn is_known(flow: &Flow, hash: u32, now: u64) -> bool {
+    filters::may_be_half_open(hash)
+        && half_open::find(flow).is_some_and(|known| known.ends_ns > now)
+}
+
+/// Whether a SYN-ACK is of the listener that a look-up finds for its flow: of one on this
+/// address and port. One of a listener elsewhere (a port that is redirected, a transparent
+/// proxy), or of none (SYNPROXY; the stack's own cookie says too little), is not.
+#[inline(always)]
+fn is_of_listener(context: &TcContext, flow: &Flow) -> bool {
+    // SAFETY: a field of the program's own context; the kernel tells whether it is null.
+    let request = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    if request.is_null() {
+        return false;
+    }
+    // SAFETY: a socket.
+    if unsafe { (*request).src_port } != u32::from(flow.local_port) {
+        return false;
+    }
+    // SAFETY: as above; what it returns is null or a listener, and need not be given back.
+    let listener: *mut bpf_sock = unsafe { bpf_get_listener_sock(request) };
+    if listener.is_null() {
+        return false;
+    }
+    // SAFETY: not null.
+    unsafe {
+        if (*listener).src_port != u32::from(flow.local_port) {
+            return false;
+        }
+        if flow.local.is_ipv4() {
+            let bound = (*listener).src_ip4;
+            return bound == 0 || bound == flow.local.0[3];
+        }
+        let [a, b, c, d] = (*listener).src_ip6;
+        let [w, x, y, z] = flow.local.0;
+        (a | b | c | d) == 0 || (a == w && b == x && c == y && d == z)
+    }
+}
+
+/// The stack resets a flow. It does so with a socket of its own; a program that resets its
+/// connection does it with the connection's.
+#[inline(always)]
+fn reset(
+    context: &TcContext,
+    tcp: &Tcp,
+    service: &Service,
+    flow: &Flow,
+    hash: u32,
+    listener: *mut Listener,
+) {
+    // SAFETY: a field of the program's own context.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    // SAFETY: a socket, where it is not null.
+    if !socket.is_null() && unsafe { (*socket).src_port } == u32::from(flow.local_port) {
+        return;
+    }
+    // What an ACK is answered with goes on where the ACK says (RFC 9293 section 3.5.2).
+    if handed::is_waiting(hash, tcp.sequence.wrapping_sub(1)) {
+        standing::lost(listener, &flow.local, service.slot, clock::now_ns());
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether cookies may go out for a listener.
+//!
+//! Where there are firewall rules only the stack's own answer says who gets a SYN, if
+//! anybody does: the program of what leaves the host ([`crate::answers`]) sees it. And
+//! whatever there is, a listener whose connections are lost again and again stands back.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use syn_guard_common::abi::{
+    Event, EventKind, Listener, Moment, Reason, asks, is_proved, listener_flags, moment,
+    stands_back, with_hand_over, with_loss,
+};
+use syn_guard_common::address::Address;
+
+use crate::maps::EVENTS;
+
+/// Why a SYN must go to the stack, if it must.
+#[inline(always)]
+pub fn why_not(listener: *mut Listener, flags: u32, now_ns: u64) -> Option<Reason> {
+    let now = moment(now_ns);
+    // SAFETY: a map value; a field is read whole.
+    let back_since = unsafe { addr_of!((*listener).back_since).read_volatile() };
+    if back_since != 0 && stands_back(back_since, now) {
+        return Some(Reason::StandsBack);
+    }
+    if flags & listener_flags::PROOF == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    let (proved_at, asked_at) = unsafe {
+        (
+            addr_of!((*listener).proved_at).read_volatile(),
+            addr_of!((*listener).asked_at).read_volatile(),
+        )
+    };
+    if is_proved(proved_at, now) && !asks(proved_at, asked_at, now) {
+        return None;
+    }
+    // CPUs that ask in the same moment pass a SYN each.
+    asked(listener, now);
+    Some(Reason::Asked)
+}
+
+/// Whether a look-up of a flow tells what the stack does with it: not where packets are
+/// led elsewhere on their way, and the look-up finds the listener in place of the
+/// connection. Nothing is dropped for what it finds then.
+#[inline(always)]
+pub fn is_straight(listener: *mut Listener, now_ns: u64) -> bool {
+    let now = moment(now_ns);
+    // SAFETY: as above.
+    let (flags, proved_at, back_since) = unsafe {
+        (
+            addr_of!((*listener).flags).read_volatile(),
+            addr_of!((*listener).proved_at).read_volatile(),
+            addr_of!((*listener).back_since).read_volatile(),
+        )
+    };
+    !(back_since != 0 && stands_back(back_since, now))
+        && (flags & listener_flags::PROOF == 0 || is_proved(proved_at, now))
+}
+
+/// The stack gets a SYN to this listener, and its answer is waited for.
+#[inline(always)]
+pub fn asked(listener: *mut Listener, now: Moment) {
+    // SAFETY: a map value; written only when it changes.
+    unsafe {
+        let asked_at = addr_of_mut!((*listener).asked_at);
+        if asked_at.read_volatile() != now {
+            asked_at.write_volatile(now);
+        }
+    }
+}
+
+/// The stack answered a SYN as this listener.
+#[inline(always)]
+pub fn proved(listener: *mut Listener, now_ns: u64) {
+    let now = moment(now_ns);
+    // SAFETY: a map value; written only when it changes.
+    unsafe {
+        let proved_at = addr_of_mut!((*listener).proved_at);
+        if proved_at.read_volatile() != now {
+            proved_at.write_volatile(now);
+        }
+    }
+}
+
+/// What the stack's answer said as it left the host, to the clients of a route class.
+#[inline(always)]
+pub fn answered(listener: *mut Listener, mss: u16, ttl: u8, tos: u8) {
+    // SAFETY: as above.
+    unsafe {
+        let seen = addr_of_mut!((*listener).answered_mss);
+        if (*listener).answered_ttl != ttl || (*listener).answered_tos != tos {
+            addr_of_mut!((*listener).answered_ttl).write_volatile(ttl);
+            addr_of_mut!((*listener).answered_tos).write_volatile(tos);
+        }
+        if seen.read_volatile() != mss {
+            seen.write_volatile(mss);
+        }
+    }
+}
+
+/// A connection is handed over.
+#[inline(always)]
+pub fn handed_over(listener: *mut Listener) {
+    // SAFETY: as above. Two CPUs at once lose a count.
+    unsafe {
+        let lost = addr_of_mut!((*listener).lost);
+        let before = lost.read_volatile();
+        if before != 0 {
+            lost.write_volatile(with_hand_over(before));
+        }
+    }
+}
+
+/// A connection that was handed over was not there: the stack reset it.
+#[inline(always)]
+pub fn lost(listener: *mut Listener, own: &Address, slot: u32, now_ns: u64) {
+    let now = moment(now_ns);
+    // SAFETY: as above.
+    let began = unsafe {
+        let lost = addr_of_mut!((*listener).lost);
+        let (more, too_much) = with_loss(lost.read_volatile());
+        lost.write_volatile(if too_much { 0 } else { more });
+        if too_much {
+            addr_of_mut!((*listener).back_since).write_volatile(now);
+            addr_of_mut!((*listener).proved_at).write_volatile(0);
+        }
+        too_much
+    };
+    if began {
+        let event = Event {
+            at_ns: now_ns,
+            value: 0,
+            limit: 0,
+            source: *own,
+            slot,
+            untracked: 0,
+            kind: EventKind::StandsBack as u32,
+            suppressed: 0,
+        };
+        // A full ring buffer loses the word, not the deed.
+        let _ = EVENTS.output::<Event>(event, 0);
+    }
+}

@@ -1,0 +1,126 @@
+//! Where cookies do not go although a service protects: the stack was not seen to answer
+//! there, or connections made from cookies were lost.
+
+use std::net::IpAddr;
+
+use syn_guard_common::abi::{
+    Event, EventKind as Happened, Listener, ListenerKey, is_unanswered, listener_flags, moment,
+    stands_back,
+};
+
+use crate::events::{EventKind, EventLog, Level};
+
+/// Why cookies do not go to the clients of an own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// The stack answered none of its last SYNs.
+    Unanswered,
+    /// Connections made from cookies were lost.
+    StandsBack,
+}
+
+impl Standing {
+    /// Of a listener at `now_ns`, if any.
+    pub fn of(listener: &Listener, now_ns: u64) -> Option<Self> {
+        let now = moment(now_ns);
+        if stands_back(listener.back_since, now) {
+            return Some(Self::StandsBack);
+        }
+        let needs_proof = listener.flags & listener_flags::PROOF != 0;
+        (needs_proof && is_unanswered(listener.proved_at, listener.asked_at, now))
+            .then_some(Self::Unanswered)
+    }
+
+    /// In words, with the addresses where it is so.
+    fn words(self, addresses: &[IpAddr]) -> String {
+        let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let list = list.join(", ");
+        match self {
+            Self::Unanswered => format!(
+                "no cookies on {list}: the host answers none of the SYNs there itself (a firewall drops them, or they are led to another socket or host)"
+            ),
+            Self::StandsBack => format!(
+                "stands back on {list}: connections made from cookies were reset; the kernel answers, and cookies are tried again after a minute"
+            ),
+        }
+    }
+}
+
+/// What is to be said of a service with these listeners.
+pub fn words(listeners: &[(ListenerKey, Listener)], now_ns: u64) -> Vec<String> {
+    [Standing::StandsBack, Standing::Unanswered]
+        .into_iter()
+        .filter_map(|standing| {
+            let mut addresses: Vec<IpAddr> = listeners
+                .iter()
+                .filter(|(_, listener)| Standing::of(listener, now_ns) == Some(standing))
+                .map(|(key, _)| IpAddr::from(key.address))
+                .collect();
+            addresses.sort_unstable();
+            (!addresses.is_empty()).then(|| standing.words(&addresses))
+        })
+        .collect()
+}
+
+/// Takes an event of the data path; false when it is about something else.
+pub fn take(event: &Event, port: Option<u16>, log: &mut EventLog) -> bool {
+    if event.kind() != Some(Happened::StandsBack) {
+        return false;
+    }
+    log.push(
+        EventKind::StandsBack,
+        Level::Warn,
+        port,
+        Standing::StandsBack.words(&[IpAddr::from(event.source)]),
+        &[],
+    );
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_told_with_its_reason() {
+        let now = 1000 << 30;
+        let key = |address: &str| ListenerKey {
+            address: address.parse::<IpAddr>().unwrap().into(),
+            port: 80,
+            route: 0,
+        };
+        let silent = Listener {
+            flags: listener_flags::PROOF,
+            asked_at: moment(now) - 10,
+            ..Listener::default()
+        };
+        let fine = Listener {
+            proved_at: moment(now) - 9,
+            ..silent
+        };
+        let back = Listener {
+            back_since: moment(now) - 1,
+            ..fine
+        };
+        let no_rules = Listener { flags: 0, ..silent };
+        let listeners = [
+            (key("198.18.0.2"), silent),
+            (key("198.18.0.1"), silent),
+            (key("198.18.0.3"), fine),
+            (key("2001:db8::1"), back),
+            (key("198.18.0.4"), no_rules),
+        ];
+        let words = words(&listeners, now);
+        assert_eq!(words.len(), 2);
+        assert!(
+            words[0].starts_with("stands back on 2001:db8::1:"),
+            "{}",
+            words[0]
+        );
+        assert!(
+            words[1].starts_with("no cookies on 198.18.0.1, 198.18.0.2:"),
+            "{}",
+            words[1]
+        );
+    }
+}
