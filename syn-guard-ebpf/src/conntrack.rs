@@ -78,7 +78,19 @@ pub fn handle(context: &TcContext) -> Option<()> {
     let ports = packet
         .chunk::<4>(((places >> 8) & 0x3ff) as usize)?
         .word::<0>();
-    let mut tuple = [zero() as u32; 9];
+    // Each a zero of its own: of one that is repeated the compiler makes a `memset`.
+    let none = || zero() as u32;
+    let mut tuple = [
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+    ];
     let size = if places >> 31 == 0 {
         let addresses = packet.chunk::<20>(ip)?;
         tuple[0] = addresses.word::<12>();

@@ -13,6 +13,7 @@ use syn_guard_common::abi::{
 use syn_guard_common::address::Address;
 
 use crate::maps::EVENTS;
+use crate::zero::zero;
 
 /// Why a SYN must go to the stack, if it must.
 #[inline(always)]
@@ -131,13 +132,13 @@ pub fn lost(listener: *mut Listener, own: &Address, slot: u32, now_ns: u64) {
     if began {
         let event = Event {
             at_ns: now_ns,
-            value: 0,
-            limit: 0,
+            value: zero(),
+            limit: zero(),
             source: *own,
             slot,
-            untracked: 0,
+            untracked: zero() as u32,
             kind: EventKind::StandsBack as u32,
-            suppressed: 0,
+            suppressed: zero() as u32,
         };
         // A full ring buffer loses the word, not the deed.
         let _ = EVENTS.output::<Event>(event, 0);

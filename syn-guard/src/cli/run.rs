@@ -112,6 +112,7 @@ fn load(
             engine: wanted.engine,
             xdp_mode: wanted.xdp_mode,
             services: count_services(&wanted.options)?,
+            without_reqsk: false,
         },
     )?;
     if wanted.ebpf_log != LogLevel::Off {

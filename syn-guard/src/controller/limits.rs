@@ -125,9 +125,14 @@ mod tests {
     use crate::kernel::interfaces::XdpProgram;
     use syn_guard_common::abi::EngineKind;
 
+    const MAKING: Making = Making {
+        engine: EngineKind::Reqsk,
+        flags: 0,
+    };
+
     #[test]
     fn limits_of_each_cpu_sum_up_to_the_limit() {
-        let making = |engine| Making { engine, flags: 0 };
+        let making = |engine| Making { engine, ..MAKING };
         let options = LimitOptions::default();
         let one = settings(&options, 1, making(EngineKind::Kernel));
         assert_eq!(
@@ -187,7 +192,7 @@ mod tests {
             source_half_open: 0,
             ..LimitOptions::default()
         };
-        let told = settings(&options, 2);
+        let told = settings(&options, 2, MAKING);
         assert_eq!((told.source_rate, told.reply_rate), (0, 0));
         assert_eq!(told.heavy, 25, "sources are still told apart");
     }
@@ -199,7 +204,7 @@ mod tests {
             ipv6_bits: 48,
             ..LimitOptions::default()
         };
-        let told = settings(&options, 1);
+        let told = settings(&options, 1, MAKING);
         let source = |text: &str| {
             let address: std::net::IpAddr = text.parse().unwrap();
             std::net::IpAddr::from(told.source_of(&address.into())).to_string()

@@ -28,6 +28,9 @@ pub struct LoadOptions {
     pub xdp_mode: XdpModeChoice,
     /// Services that there are now.
     pub services: usize,
+    /// As on a kernel before 6.9, which has no `bpf_sk_assign_tcp_reqsk`: with the engine
+    /// `kernel`, XDP looks at ACKs, and nothing is in TC. For tests.
+    pub without_reqsk: bool,
 }
 
 /// The loaded programs and their maps.
@@ -58,7 +61,10 @@ impl DataPath {
             return Err(DataPathError::NotPermitted);
         }
         let btf = KernelBtf::read().map_err(|_| DataPathError::NoBtf)?;
-        let features = Features::of(&btf, options.engine)?;
+        let mut features = Features::of(&btf, options.engine)?;
+        if options.without_reqsk {
+            features.assign = None;
+        }
         let accept_queue = btf.accept_queue()?;
         // Megabytes.
         drop(btf);

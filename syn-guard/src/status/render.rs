@@ -73,6 +73,10 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
         "Settings changed",
         report.changes.iter().cloned(),
     );
+    let standing = standing(report);
+    if !standing.is_empty() {
+        field(&mut text, "Without cookies", standing);
+    }
     text.push('\n');
     if report.services.is_empty() {
         text += "No services.\n";
@@ -91,6 +95,16 @@ pub(super) fn render_at(report: &Report, now: f64) -> String {
 
 fn engine(report: &Report) -> String {
     because(&report.engine, report.engine_reason.as_deref())
+}
+
+/// Where services answer with no cookies, and why.
+fn standing(report: &Report) -> Vec<String> {
+    let lines = report.services.iter().flat_map(|service| {
+        let port = service.port;
+        let lines = service.stands_back.iter();
+        lines.map(move |line| format!("{port}: {line}"))
+    });
+    lines.collect()
 }
 
 fn prefixes(report: &Report) -> String {

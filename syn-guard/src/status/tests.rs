@@ -78,6 +78,7 @@ fn a_service_without_reason_ends_no_line_in_spaces() {
             mode_origin: "services.22.mode".to_owned(),
             state: "off".to_owned(),
             reason: String::new(),
+            stands_back: Vec::new(),
             state_seconds: 0.0,
             listeners: Vec::new(),
             half_open: 0,
@@ -96,4 +97,15 @@ fn a_service_without_reason_ends_no_line_in_spaces() {
     };
     let text = super::render(&report);
     assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+}
+
+#[test]
+fn where_a_service_stands_back_is_said_with_its_port() {
+    let mut report = sample();
+    assert!(!super::render(&report).contains("Without cookies"));
+    let port = report.services[0].port;
+    report.services[0].stands_back = vec!["no cookies on 198.18.0.1: it is silent".to_owned()];
+    let text = super::render(&report);
+    let line = format!("Without cookies   {port}: no cookies on 198.18.0.1: it is silent");
+    assert!(text.contains(&line), "{text}");
 }

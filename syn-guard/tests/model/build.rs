@@ -116,8 +116,6 @@ impl Segment {
             sequence: 0x1234_5678,
             acknowledgement: 0,
             data_offset: None,
-            engine: 0,
-            flags: 0,
             reserved: 0,
             flags: flags::SYN,
             tcp_checksum: Checksum::Right,

@@ -36,6 +36,7 @@ fn a_hundred_thousand_prefixes_load_in_less_than_a_second() {
         engine: EngineChoice::Auto,
         xdp_mode: XdpModeChoice::Auto,
         services: 1,
+        without_reqsk: false,
     };
     let mut datapath = DataPath::load(pins, &options).unwrap();
     let empty = Maps::memory();

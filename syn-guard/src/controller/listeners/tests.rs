@@ -71,6 +71,7 @@ pub fn host() -> Host {
         },
         options: HashMap::new(),
         default_buffers: BTreeSet::from([131_072]),
+        needs_proof: false,
     }
 }
 

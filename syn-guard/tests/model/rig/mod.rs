@@ -79,6 +79,8 @@ impl Rig {
             engine: choice(engine),
             xdp_mode: XdpModeChoice::Auto,
             services: 1,
+            // What XDP does with that engine on older kernels.
+            without_reqsk: matches!(engine, Engine::Kernel),
         };
         let mut datapath = DataPath::load(pins, &options).unwrap();
         datapath.maps.set_settings(no_limits()).unwrap();
