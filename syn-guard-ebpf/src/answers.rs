@@ -10,7 +10,7 @@ use syn_guard_common::wire::{Frame as _, Headers, Tcp, flags};
 
 use crate::frame::Packet;
 use crate::state::Service;
-use crate::{clock, filters, half_open, handed, listeners, observe, standing};
+use crate::{clock, filters, half_open, handed, kernel_cookie, listeners, observe, standing};
 
 /// Bytes of a SYN-ACK or RST at most: Ethernet, IPv6 with some extensions, TCP with options.
 const MOST: u32 = 14 + 40 + 64 + 60;
@@ -86,7 +86,7 @@ fn answer(
         let sequence = tcp.acknowledgement.wrapping_sub(1);
         observe::handle(service, flow, hash, sequence, now);
     }
-    if !is_of_listener(context, flow) {
+    if !is_of_listener(context, packet, headers, tcp, flow) {
         return;
     }
     let class = headers.read_traffic_class(packet) & DSCP;
@@ -115,13 +115,20 @@ fn is_known(flow: &Flow, hash: u32, now: u64) -> bool {
 
 /// Whether a SYN-ACK is of the listener that a look-up finds for its flow: of one on this
 /// address and port. One of a listener elsewhere (a port that is redirected, a transparent
-/// proxy), or of none (SYNPROXY; the stack's own cookie says too little), is not.
+/// proxy) is not.
 #[inline(always)]
-fn is_of_listener(context: &TcContext, flow: &Flow) -> bool {
+fn is_of_listener(
+    context: &TcContext,
+    packet: &Packet<'_>,
+    headers: &Headers,
+    tcp: &Tcp,
+    flow: &Flow,
+) -> bool {
     // SAFETY: a field of the program's own context; the kernel tells whether it is null.
     let request = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
     if request.is_null() {
-        return false;
+        // With a cookie of the stack's own there is no request.
+        return has_window(packet, headers) && kernel_cookie::is_of_flow(tcp, flow);
     }
     // SAFETY: a socket.
     if unsafe { (*request).src_port } != u32::from(flow.local_port) {
@@ -145,6 +152,15 @@ fn is_of_listener(context: &TcContext, flow: &Flow) -> bool {
         let [w, x, y, z] = flow.local.0;
         (a | b | c | d) == 0 || (a == w && b == x && c == y && d == z)
     }
+}
+
+/// Whether a SYN-ACK offers a window. One that SYNPROXY makes, with a cookie of the same
+/// kind, does not (`synproxy_send_client_synack`, Linux 6.18).
+#[inline(always)]
+fn has_window(packet: &Packet<'_>, headers: &Headers) -> bool {
+    packet
+        .chunk::<TCP>(headers.tcp)
+        .is_some_and(|header| header.u16::<14>() != 0)
 }
 
 /// The stack resets a flow. It does so with a socket of its own; a program that resets its

@@ -3,7 +3,8 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{
-    bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie, bpf_xdp_load_bytes,
+    bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4,
+    bpf_tcp_raw_check_syncookie_ipv6, bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::XdpContext;
 use core::ffi::c_void;
@@ -100,6 +101,49 @@ pub fn check(listener: &Socket, packet: &Packet<'_>, headers: &Headers) -> bool 
             tcp.as_ptr().cast_mut().cast(),
             20,
         )
+    };
+    result == 0
+}
+
+/// Whether the sequence number of a SYN-ACK is a cookie that the stack takes for this very
+/// flow: whoever answers for another port or address, as where a port is redirected, makes
+/// it for that one. `flow` is as its client's packets have it.
+#[inline(always)]
+pub fn is_of_flow(syn_ack: &Tcp, flow: &Flow) -> bool {
+    // The ACK that would complete the handshake, as far as the helpers look at it.
+    let ports = u32::from(flow.remote_port.to_be()) | (u32::from(flow.local_port.to_be()) << 16);
+    let none = || zero() as u32;
+    let mut tcp = [
+        ports,
+        syn_ack.acknowledgement.to_be(),
+        syn_ack.sequence.wrapping_add(1).to_be(),
+        none(),
+        none(),
+    ];
+    let (remote, local) = (&flow.remote.0, &flow.local.0);
+    let result = if flow.remote.is_ipv4() {
+        let mut ip = [none(), none(), none(), remote[3], local[3]];
+        // SAFETY: headers of the length that the helper reads.
+        unsafe {
+            bpf_tcp_raw_check_syncookie_ipv4(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast())
+        }
+    } else {
+        let mut ip = [
+            none(),
+            none(),
+            remote[0],
+            remote[1],
+            remote[2],
+            remote[3],
+            local[0],
+            local[1],
+            local[2],
+            local[3],
+        ];
+        // SAFETY: as above.
+        unsafe {
+            bpf_tcp_raw_check_syncookie_ipv6(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast())
+        }
     };
     result == 0
 }
