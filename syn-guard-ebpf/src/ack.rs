@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use syn_guard_common::abi::{Reason, Sent, State};
+use syn_guard_common::abi::{Listener, Reason, Sent, State};
 use syn_guard_common::cookie::{self, Key, Terms};
 use syn_guard_common::flow::Flow;
 use syn_guard_common::wire::{Frame as _, Headers, Options, Tcp, flags, found, read_options};
@@ -166,6 +166,7 @@ fn complete(
         count::service(service.slot, |counters| counters.cookies_rejected += 1);
         return Some(Reason::ReplayedAck);
     }
+    note_lost(service, flow, hash, cookie, listener, full.cast());
     // SAFETY: a map value.
     let (our_scale, most_mss) = unsafe {
         let listener = listeners::for_client(flow, listener, flags);
@@ -191,6 +192,24 @@ fn complete(
     );
     count::service(service.slot, |counters| counters.cookies_failed += 1);
     Some(Reason::CookieFailed)
+}
+
+/// A cookie whose connection was handed over comes again: it is not there, although the
+/// accept queue has room. Something between here and the socket takes such packets.
+#[inline(always)]
+fn note_lost(
+    service: &Service,
+    flow: &Flow,
+    hash: u32,
+    cookie: u32,
+    listener: *mut Listener,
+    socket: *const c_void,
+) {
+    // SAFETY: by the callers, a listener that is not yet given back.
+    let has_room = unsafe { accept_queue::may_be_full(socket) } == Some(false);
+    if has_room && handed::is_waiting(hash, cookie) {
+        standing::lost(listener, &flow.local, service.slot, clock::now_ns());
+    }
 }
 
 /// Whether a packet stands right behind its handshake's ACK, which the stack
@@ -249,9 +268,15 @@ fn without_cookie(
         socket.release();
         return None;
     }
+    // SAFETY: as above.
+    let has_room = unsafe { accept_queue::may_be_full(full.cast()) } == Some(false);
     let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
     if kernels && engine::makes_kernels() {
+        let cookie = tcp.acknowledgement.wrapping_sub(1);
+        if has_room && handed::is_waiting(hash, cookie) {
+            standing::lost(listener, &flow.local, service.slot, clock::now_ns());
+        }
         return Some(kernel_cookie::valid(tcp, flow, hash, service));
     }
     if kernels {

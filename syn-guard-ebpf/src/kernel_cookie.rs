@@ -124,9 +124,7 @@ pub fn is_of_flow(syn_ack: &Tcp, flow: &Flow) -> bool {
     let result = if flow.remote.is_ipv4() {
         let mut ip = [none(), none(), none(), remote[3], local[3]];
         // SAFETY: headers of the length that the helper reads.
-        unsafe {
-            bpf_tcp_raw_check_syncookie_ipv4(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast())
-        }
+        unsafe { bpf_tcp_raw_check_syncookie_ipv4(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast()) }
     } else {
         let mut ip = [
             none(),
@@ -141,9 +139,7 @@ pub fn is_of_flow(syn_ack: &Tcp, flow: &Flow) -> bool {
             local[3],
         ];
         // SAFETY: as above.
-        unsafe {
-            bpf_tcp_raw_check_syncookie_ipv6(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast())
-        }
+        unsafe { bpf_tcp_raw_check_syncookie_ipv6(ip.as_mut_ptr().cast(), tcp.as_mut_ptr().cast()) }
     };
     result == 0
 }

@@ -20,8 +20,7 @@ use crate::zero::zero;
 pub fn why_not(listener: *mut Listener, flags: u32, now_ns: u64) -> Option<Reason> {
     let now = moment(now_ns);
     // SAFETY: a map value; a field is read whole.
-    let back_since = unsafe { addr_of!((*listener).back_since).read_volatile() };
-    if back_since != 0 && stands_back(back_since, now) {
+    if unsafe { is_back(listener, now) } {
         return Some(Reason::StandsBack);
     }
     if flags & listener_flags::PROOF == 0 {
@@ -48,16 +47,25 @@ pub fn why_not(listener: *mut Listener, flags: u32, now_ns: u64) -> Option<Reaso
 #[inline(always)]
 pub fn is_straight(listener: *mut Listener, now_ns: u64) -> bool {
     let now = moment(now_ns);
-    // SAFETY: as above.
-    let (flags, proved_at, back_since) = unsafe {
-        (
-            addr_of!((*listener).flags).read_volatile(),
-            addr_of!((*listener).proved_at).read_volatile(),
-            addr_of!((*listener).back_since).read_volatile(),
-        )
-    };
-    !(back_since != 0 && stands_back(back_since, now))
-        && (flags & listener_flags::PROOF == 0 || is_proved(proved_at, now))
+    // SAFETY: a map value; fields are read whole.
+    unsafe {
+        let flags = addr_of!((*listener).flags).read_volatile();
+        let proved_at = addr_of!((*listener).proved_at).read_volatile();
+        !is_back(listener, now) && (flags & listener_flags::PROOF == 0 || is_proved(proved_at, now))
+    }
+}
+
+/// Whether it stands back now.
+///
+/// # Safety
+/// `listener` must point to a map value.
+#[inline(always)]
+unsafe fn is_back(listener: *mut Listener, now: Moment) -> bool {
+    // SAFETY: by the caller's word; fields are read whole.
+    unsafe {
+        let since = addr_of!((*listener).back_since).read_volatile();
+        since != 0 && stands_back(since, addr_of!((*listener).stood_back).read_volatile(), now)
+    }
 }
 
 /// The stack gets a SYN to this listener, and its answer is waited for.
@@ -109,7 +117,11 @@ pub fn handed_over(listener: *mut Listener) {
         let lost = addr_of_mut!((*listener).lost);
         let before = lost.read_volatile();
         if before != 0 {
-            lost.write_volatile(with_hand_over(before));
+            let after = with_hand_over(before);
+            lost.write_volatile(after);
+            if after == 0 {
+                addr_of_mut!((*listener).stood_back).write_volatile(0);
+            }
         }
     }
 }
@@ -122,8 +134,10 @@ pub fn lost(listener: *mut Listener, own: &Address, slot: u32, now_ns: u64) {
     let began = unsafe {
         let lost = addr_of_mut!((*listener).lost);
         let (more, too_much) = with_loss(lost.read_volatile());
-        lost.write_volatile(if too_much { 0 } else { more });
+        lost.write_volatile(more);
         if too_much {
+            let times = addr_of_mut!((*listener).stood_back);
+            times.write_volatile(times.read_volatile().saturating_add(1));
             addr_of_mut!((*listener).back_since).write_volatile(now);
             addr_of_mut!((*listener).proved_at).write_volatile(0);
         }

@@ -91,7 +91,7 @@ pub mod listener_flags {
 /// | 36 | 1 | TTL or hop limit of the stack's last SYN-ACK |
 /// | 37 | 1 | its TOS or traffic class |
 /// | 38 | 1 | connections handed over and lost, see [`with_loss`](super::with_loss) |
-/// | 39 | 1 | 0 |
+/// | 39 | 1 | how often it stood back since all was well |
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Listener {
@@ -133,8 +133,8 @@ pub struct Listener {
     pub answered_tos: u8,
     /// Written by the data path.
     pub lost: u8,
-    /// 0.
-    pub reserved: u8,
+    /// Written by the data path.
+    pub stood_back: u8,
 }
 
 const _: () = assert!(size_of::<Listener>() == 40);

@@ -9,13 +9,17 @@ pub type Moment = u16;
 const PROVED: u16 = 30;
 /// After so many units the data path asks again.
 const ASK_AFTER: u16 = 8;
-/// For how long a listener whose connections were lost stands back, units.
+/// For how long a listener whose connections were lost stands back the first time, units;
+/// each further time twice as long, up to `2^DOUBLINGS` times.
 const STAND_BACK: u16 = 60;
+const DOUBLINGS: u8 = 6;
 
-/// What a connection that was lost adds, and one that is handed over takes away.
+/// What a connection that was lost adds, and one that is handed over takes away one.
 const LOSS: u8 = 8;
-/// So much, and the listener stands back: ten lost connections one after the other.
-const TOO_MUCH: u8 = 64;
+/// So much, and the listener stands back: after seven lost connections in a row.
+const TOO_MUCH: u8 = 48;
+/// What is left of it when cookies are tried again: two more, and it stands back again.
+const LEFT: u8 = TOO_MUCH - 2 * LOSS + 2;
 
 /// The moment of a time.
 #[inline(always)]
@@ -50,19 +54,29 @@ pub const fn is_unanswered(proved_at: Moment, asked_at: Moment, now: Moment) -> 
     asked && (proved_at == 0 || late > 3)
 }
 
-/// Whether a listener that began to stand back at `since` does.
+/// Whether a listener that began to stand back at `since`, for the `times`th time, does.
 #[inline(always)]
 #[must_use]
-pub const fn stands_back(since: Moment, now: Moment) -> bool {
-    since != 0 && now.wrapping_sub(since) < STAND_BACK
+pub const fn stands_back(since: Moment, times: u8, now: Moment) -> bool {
+    let doublings = times.saturating_sub(1);
+    let doublings = if doublings > DOUBLINGS {
+        DOUBLINGS
+    } else {
+        doublings
+    };
+    since != 0 && now.wrapping_sub(since) < STAND_BACK << doublings
 }
 
 /// The count of lost connections with one more; and whether it is too much.
 #[inline(always)]
 #[must_use]
 pub const fn with_loss(lost: u8) -> (u8, bool) {
-    let lost = lost.saturating_add(LOSS);
-    (lost, lost >= TOO_MUCH)
+    let more = lost.saturating_add(LOSS);
+    if more >= TOO_MUCH {
+        (LEFT, true)
+    } else {
+        (more, false)
+    }
 }
 
 /// The same when a connection is handed over.
@@ -94,34 +108,6 @@ mod tests {
     }
 
     #[test]
-    fn ten_losses_in_a_row_are_too_much_and_one_in_ten_is_not() {
-        let lose = |every: u32, connections: u32| {
-            let mut lost = 0;
-            (1..=connections).find(|connection| {
-                lost = with_hand_over(lost);
-                let (more, too_much) = if connection % every == 0 {
-                    with_loss(lost)
-                } else {
-                    (lost, false)
-                };
-                lost = more;
-                too_much
-            })
-        };
-        assert!(
-            lose(1, 100).is_some_and(|at| at <= 10),
-            "{:?}",
-            lose(1, 100)
-        );
-        assert!(
-            lose(2, 100).is_some_and(|at| at <= 30),
-            "{:?}",
-            lose(2, 100)
-        );
-        assert_eq!(lose(10, 100_000), None);
-    }
-
-    #[test]
     fn what_was_asked_lately_and_not_answered_is_unanswered() {
         let now = moment(1000 << 30);
         assert!(!is_unanswered(0, 0, now), "nobody asked");
@@ -132,11 +118,42 @@ mod tests {
         assert!(!is_unanswered(0, now - PROVED, now), "long ago");
     }
 
+    /// At which connection it is too much, where one in `every` is lost.
+    fn too_much(mut lost: u8, every: u32, connections: u32) -> Option<u32> {
+        (1..=connections).find(|connection| {
+            lost = with_hand_over(lost);
+            let too_much;
+            (lost, too_much) = match connection % every {
+                0 => with_loss(lost),
+                _ => (lost, false),
+            };
+            too_much
+        })
+    }
+
     #[test]
-    fn it_stands_back_for_a_minute() {
+    fn seven_losses_in_a_row_are_too_much_and_one_in_ten_is_not() {
+        assert_eq!(too_much(0, 1, 100), Some(7));
+        assert!(too_much(0, 2, 100).is_some_and(|at| at <= 16));
+        assert_eq!(too_much(0, 10, 100_000), None);
+        assert_eq!(too_much(LEFT, 1, 100), Some(2), "the next time");
+    }
+
+    #[test]
+    fn it_stands_back_for_a_minute_and_then_for_longer() {
         let since = moment(5 << 30);
-        assert!(!stands_back(0, since));
-        assert!(stands_back(since, since) && stands_back(since, since + STAND_BACK - 1));
-        assert!(!stands_back(since, since + STAND_BACK));
+        assert!(!stands_back(0, 1, since));
+        for (times, units) in [
+            (0, 60),
+            (1, 60),
+            (2, 120),
+            (7, 3840),
+            (8, 3840),
+            (255, 3840),
+        ] {
+            assert!(stands_back(since, times, since), "{times}");
+            assert!(stands_back(since, times, since + units - 1), "{times}");
+            assert!(!stands_back(since, times, since + units), "{times}");
+        }
     }
 }

@@ -364,7 +364,7 @@ mod tests {
         ttl: 63,
         most_mss: 0,
         tos: 0,
-        reserved: 0,
+        stood_back: 0,
     };
 
     fn syn(ipv6: bool, tags: usize, options: &[Element]) -> Vec<u8> {

@@ -23,7 +23,7 @@ impl Standing {
     /// Of a listener at `now_ns`, if any.
     pub fn of(listener: &Listener, now_ns: u64) -> Option<Self> {
         let now = moment(now_ns);
-        if stands_back(listener.back_since, now) {
+        if stands_back(listener.back_since, listener.stood_back, now) {
             return Some(Self::StandsBack);
         }
         let needs_proof = listener.flags & listener_flags::PROOF != 0;
@@ -40,7 +40,7 @@ impl Standing {
                 "no cookies on {list}: the host answers none of the SYNs there itself (a firewall drops them, or they are led to another socket or host)"
             ),
             Self::StandsBack => format!(
-                "stands back on {list}: connections made from cookies were reset; the kernel answers, and cookies are tried again after a minute"
+                "stands back on {list}: connections made from cookies were lost; the kernel answers SYNs, and cookies are tried again after a minute, or later where it happens again"
             ),
         }
     }
