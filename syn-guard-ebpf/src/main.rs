@@ -41,6 +41,7 @@ mod protect;
 mod seed;
 mod segment;
 mod sent;
+mod small_mss;
 mod sockets;
 mod sources;
 mod standing;

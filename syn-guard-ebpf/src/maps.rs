@@ -189,3 +189,7 @@ pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);
 /// ([`crate::conntrack`]), while it is loaded.
 #[map]
 pub static CONNTRACK_PROGRAM: ProgramArray = ProgramArray::pinned(1, 0);
+
+/// One value: a second, and SYNs with a small MSS that passed in it.
+#[map]
+pub static SMALL_MSS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);

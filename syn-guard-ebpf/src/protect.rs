@@ -15,7 +15,7 @@ use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
 use crate::syn::Syn;
-use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent, standing};
+use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent, small_mss, standing};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u32 = 8;
@@ -168,6 +168,7 @@ fn answer(
     let options = read_options(&packet, headers, tcp);
     if options.found & engine::known_signatures() != 0
         || headers.tcp + headers.segment_length > packet.length()
+        || small_mss::passes(&options, !flow.remote.is_ipv4(), syn.now_ns)
     {
         return None;
     }

@@ -80,7 +80,8 @@ pub fn make(
 /// The terms that the ACK of a cookie proves, or none when it is no cookie of
 /// this flow. `sequence` is the client's initial one, `key` the one of
 /// [`epoch_of`] the cookie, `echo` the
-/// timestamp that the ACK echoes, if it has `timestamps`.
+/// timestamp that the ACK echoes, if it has `timestamps`. An ACK without may be of a SYN
+/// with: then the options that these carried are lost.
 #[inline(always)]
 #[must_use]
 pub fn check(
@@ -93,22 +94,18 @@ pub fn check(
     echo: u32,
 ) -> Option<Terms> {
     let class = cookie & (terms::CLASSES - 1);
-    let expected = make(
-        key,
-        flow,
-        sequence,
-        epoch_of(cookie, now),
-        class,
-        timestamps,
-    );
-    if expected != cookie {
-        return None;
+    let epoch = epoch_of(cookie, now);
+    if make(key, flow, sequence, epoch, class, timestamps) == cookie {
+        return Some(if timestamps {
+            Terms::with_timestamps(class, echo & terms::OPTION_BITS)
+        } else {
+            Terms::bare(class)
+        });
     }
-    Some(if timestamps {
-        Terms::with_timestamps(class, echo & terms::OPTION_BITS)
-    } else {
-        Terms::bare(class)
-    })
+    // Where a box on the way takes away timestamps that were agreed on, the MSS is left: so
+    // the kernel's own cookies do (`cookie_timestamp_decode`, Linux 6.18).
+    let is_stripped = !timestamps && make(key, flow, sequence, epoch, class, true) == cookie;
+    is_stripped.then(|| Terms::stripped(class))
 }
 
 /// The SYN-ACK's timestamp (RFC 7323 TSval), with the terms in its low bits:
@@ -196,7 +193,7 @@ mod tests {
             assert!(!good(&KEY, &flow, 1001, cookie, false));
             assert!(
                 !good(&KEY, &flow, 1000, cookie, true),
-                "another kind of class"
+                "nobody puts timestamps in"
             );
             assert!(!good(
                 &KEY,
@@ -224,6 +221,24 @@ mod tests {
                     "bit {bit}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn without_the_timestamps_that_were_agreed_on_the_mss_is_left() {
+        for flow in flows() {
+            let offer = Options {
+                found: found::SCALE | found::SACK | found::TIMESTAMPS,
+                mss: 1410,
+                scale: 7,
+                ..Options::default()
+            };
+            let (terms, class) = Terms::grant(&offer, true, ALL);
+            let cookie = make(&KEY, &flow, 1000, 4, class, true);
+            let stripped = check(&KEY, &flow, 1000, cookie, 4, false, 0).unwrap();
+            assert_eq!(stripped.mss(), terms.mss());
+            assert!(!stripped.timestamps() && !stripped.scaling());
+            assert!(!stripped.sack() && !stripped.ecn());
         }
     }
 

@@ -134,6 +134,15 @@ impl Terms {
         }
     }
 
+    /// The terms of a class of clients with timestamps, where these are lost.
+    #[inline(always)]
+    pub(super) const fn stripped(class: u32) -> Self {
+        Self {
+            mss: class_mss(class),
+            bits: NO_SCALE,
+        }
+    }
+
     /// The option bits of the SYN-ACK's timestamp.
     #[inline(always)]
     pub(super) const fn option_bits(&self) -> u32 {

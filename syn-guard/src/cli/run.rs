@@ -113,6 +113,7 @@ fn load(
             xdp_mode: wanted.xdp_mode,
             services: count_services(&wanted.options)?,
             without_reqsk: false,
+            small_mss_rate: LoadOptions::SMALL_MSS_RATE,
         },
     )?;
     if wanted.ebpf_log != LogLevel::Off {

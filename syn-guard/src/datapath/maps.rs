@@ -86,6 +86,7 @@ impl Maps {
             "JUST_COMPLETED",
             "PREFIX_SKETCH",
             "SKETCH_TOTALS",
+            "SMALL_MSS",
             "SOURCE_FILTER",
             "SOURCE_SKETCH",
             "STRAYS",

@@ -37,6 +37,7 @@ fn a_hundred_thousand_prefixes_load_in_less_than_a_second() {
         xdp_mode: XdpModeChoice::Auto,
         services: 1,
         without_reqsk: false,
+        small_mss_rate: 0,
     };
     let mut datapath = DataPath::load(pins, &options).unwrap();
     let empty = Maps::memory();
