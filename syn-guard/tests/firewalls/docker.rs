@@ -1,0 +1,92 @@
+//! docker: its rules make NAT chains, send what comes for a published port on
+//! to a container, and its proxy listens on that port beside them.
+
+use std::net::SocketAddr;
+
+use xtask::lab::{Docker, Guard, Lab, Nginx, PUBLISHED_PORT, SERVER_IPV4, SERVER_IPV6};
+
+use crate::PROTECT;
+use crate::clients::{none_lost_while, twenty};
+use crate::common::validated;
+
+#[test]
+fn a_host_that_runs_docker_and_its_published_port_are_served() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let Some(docker) = Docker::for_test(&lab).unwrap() else {
+        return;
+    };
+    docker.publish().unwrap();
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    twenty(&lab, nginx.ipv4(), "the host's own service");
+    twenty(&lab, nginx.ipv6(), "the host's own service");
+    assert_eq!(validated(&guard, &lab), 40);
+    // IPv4 goes to the container, IPv6 to docker's proxy.
+    for host in [SERVER_IPV4.into(), SERVER_IPV6.into()] {
+        let published = SocketAddr::new(host, PUBLISHED_PORT);
+        twenty(&lab, published, "docker's published port");
+    }
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_port_that_docker_publishes_while_it_is_protected_is_served() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let Some(docker) = Docker::for_test(&lab).unwrap() else {
+        return;
+    };
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    docker.publish().unwrap();
+    let published = (SERVER_IPV4, PUBLISHED_PORT).into();
+    twenty(&lab, published, "docker's published port, at once");
+    twenty(&lab, nginx.ipv4(), "the host's own service");
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn no_connection_of_the_host_is_lost_while_docker_starts_and_stops_a_container() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let Some(docker) = Docker::for_test(&lab).unwrap() else {
+        return;
+    };
+    docker.publish().unwrap();
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    let targets = [nginx.ipv4(), nginx.ipv6()];
+    none_lost_while(&lab, &targets, "docker stops and starts", |_| {
+        docker.stop().unwrap();
+        docker.start().unwrap();
+    });
+    assert!(validated(&guard, &lab) >= 1000);
+    let published = (SERVER_IPV4, PUBLISHED_PORT).into();
+    twenty(&lab, published, "docker's published port, at last");
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
+fn a_host_is_served_whose_docker_comes_while_it_is_protected() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    twenty(&lab, nginx.ipv4(), "before docker");
+    let mut docker = None;
+    let targets = [nginx.ipv4(), nginx.ipv6()];
+    none_lost_while(&lab, &targets, "docker comes", |number| {
+        if number == 0 {
+            docker = Docker::for_test(&lab).unwrap();
+            if let Some(docker) = &docker {
+                docker.publish().unwrap();
+            }
+        }
+    });
+    assert!(guard.stop_at_once().unwrap().success());
+}
