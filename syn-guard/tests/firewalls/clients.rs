@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use xtask::lab::{HonestClients, HonestReport, Lab, RunningClients};
+use xtask::lab::{HonestClients, HonestReport, Lab, RunningClients, patiently};
 
 /// Each of 20 clients gets its page.
 #[track_caller]
@@ -16,6 +16,15 @@ pub fn twenty(lab: &Lab, target: SocketAddr, what: &str) {
     let report = clients.run(lab).unwrap();
     assert_eq!(report.tried, 20);
     all_served(&report, &format!("{what}, {target}"));
+}
+
+/// Clients of a port that was published just now are served, at once and when
+/// the guard has had the time to see who listens there.
+#[track_caller]
+pub fn twenty_from_now_on(lab: &Lab, target: SocketAddr, what: &str) {
+    twenty(lab, target, &format!("{what}, at once"));
+    std::thread::sleep(patiently(Duration::from_secs(3)));
+    twenty(lab, target, &format!("{what}, later"));
 }
 
 /// None of these was lost.
@@ -40,9 +49,8 @@ pub fn none_lost_while(
     what: &str,
     mut change: impl FnMut(usize),
 ) {
-    let clients: Vec<(SocketAddr, Vec<RunningClients>)> =
+    let mut clients: Vec<(SocketAddr, Vec<RunningClients>)> =
         targets.iter().map(|target| (*target, Vec::new())).collect();
-    let mut clients = clients;
     for number in 0..super::CHANGES {
         for (target, running) in &mut clients {
             running.push(a_while(*target).start(lab));

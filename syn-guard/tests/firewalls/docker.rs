@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use xtask::lab::{Docker, Guard, Lab, Nginx, PUBLISHED_PORT, SERVER_IPV4, SERVER_IPV6};
 
 use crate::PROTECT;
-use crate::clients::{none_lost_while, twenty};
+use crate::clients::{none_lost_while, twenty, twenty_from_now_on};
 use crate::common::validated;
 
 #[test]
@@ -32,6 +32,26 @@ fn a_host_that_runs_docker_and_its_published_port_are_served() {
 }
 
 #[test]
+fn a_port_that_docker_publishes_without_its_proxy_is_served() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    let without = ["--userland-proxy=false"];
+    let Some(docker) = Docker::for_test_with(&lab, &without).unwrap() else {
+        return;
+    };
+    docker.publish().unwrap();
+    let guard = Guard::start(&lab, &PROTECT).unwrap();
+    // dockerd itself listens, and accepts from nobody.
+    let published = (SERVER_IPV4, PUBLISHED_PORT).into();
+    twenty(&lab, published, "docker's published port, no proxy");
+    twenty(&lab, nginx.ipv4(), "the host's own service");
+    assert_eq!(validated(&guard, &lab), 20);
+    assert!(guard.stop_at_once().unwrap().success());
+}
+
+#[test]
 fn a_port_that_docker_publishes_while_it_is_protected_is_served() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
@@ -43,7 +63,7 @@ fn a_port_that_docker_publishes_while_it_is_protected_is_served() {
     let guard = Guard::start(&lab, &PROTECT).unwrap();
     docker.publish().unwrap();
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
-    twenty(&lab, published, "docker's published port, at once");
+    twenty_from_now_on(&lab, published, "docker's published port");
     twenty(&lab, nginx.ipv4(), "the host's own service");
     assert!(guard.stop_at_once().unwrap().success());
 }
@@ -66,7 +86,7 @@ fn no_connection_of_the_host_is_lost_while_docker_starts_and_stops_a_container()
     });
     assert!(validated(&guard, &lab) >= 1000);
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
-    twenty(&lab, published, "docker's published port, at last");
+    twenty_from_now_on(&lab, published, "docker's published port");
     assert!(guard.stop_at_once().unwrap().success());
 }
 

@@ -4,7 +4,7 @@
 use xtask::lab::{Guard, Lab, Nginx, PUBLISHED_PORT, Podman, SERVER_IPV4};
 
 use crate::PROTECT;
-use crate::clients::{none_lost_while, twenty};
+use crate::clients::{none_lost_while, twenty, twenty_from_now_on};
 use crate::common::validated;
 
 #[test]
@@ -45,6 +45,6 @@ fn no_connection_of_the_host_is_lost_while_podman_starts_and_stops_a_container()
     });
     assert!(validated(&guard, &lab) >= 1000);
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
-    twenty(&lab, published, "podman's published port, at last");
+    twenty_from_now_on(&lab, published, "podman's published port");
     assert!(guard.stop_at_once().unwrap().success());
 }

@@ -21,21 +21,26 @@ pub struct Docker {
 impl Docker {
     /// Starts it, without a container; `None` where [`Private::for_test`] is.
     pub fn for_test(lab: &Lab) -> Result<Option<Self>> {
+        Self::for_test_with(lab, &[])
+    }
+
+    /// Starts it with some more options of dockerd.
+    pub fn for_test_with(lab: &Lab, options: &[&str]) -> Result<Option<Self>> {
         let Some(private) = Private::for_test(lab)? else {
             return Ok(None);
         };
-        let group = format!("/{}", lab.cleaner.name());
-        let mut daemon = private.spawn(
-            "dockerd",
-            &[
-                "--data-root=/run/docker-data",
-                "--storage-driver=vfs",
-                // Those of the machine know nothing of a process in here.
-                "--exec-opt=native.cgroupdriver=cgroupfs",
-                &format!("--cgroup-parent={group}"),
-                &format!("--bip={BRIDGE}"),
-            ],
-        )?;
+        let group = format!("--cgroup-parent=/{}", lab.cleaner.name());
+        let bridge = format!("--bip={BRIDGE}");
+        let mut arguments = vec![
+            "--data-root=/run/docker-data",
+            "--storage-driver=vfs",
+            // systemd, which makes them else, knows nothing of a process in here.
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            &group,
+            &bridge,
+        ];
+        arguments.extend(options);
+        let mut daemon = private.spawn("dockerd", &arguments)?;
         daemon.wait_for_line("API listen on", START)?;
         Ok(Some(Self {
             _daemon: daemon,
