@@ -1,6 +1,7 @@
 //! Honest clients, each with a page to fetch.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use xtask::lab::{HonestClients, HonestReport, Lab, RunningClients, patiently};
@@ -41,40 +42,68 @@ pub fn all_served(report: &HonestReport, what: &str) {
     assert_eq!(succeeded, tried, "{what}: {errors:?}");
 }
 
-/// Clients that come all the time while something changes; none of them is lost.
+/// Clients that come all the time while something changes; none of them is
+/// lost. How many there were.
 #[track_caller]
 pub fn none_lost_while(
     lab: &Lab,
     targets: &[SocketAddr],
     what: &str,
-    mut change: impl FnMut(usize),
-) {
-    let mut clients: Vec<(SocketAddr, Vec<RunningClients>)> =
-        targets.iter().map(|target| (*target, Vec::new())).collect();
-    for number in 0..super::CHANGES {
-        for (target, running) in &mut clients {
-            running.push(a_while(*target).start(lab));
+    change: impl FnOnce(),
+) -> usize {
+    let over = AtomicBool::new(false);
+    let running = std::thread::scope(|scope| {
+        let running = scope.spawn(|| come_until(lab, targets, &over));
+        let end = Over(&over);
+        change();
+        drop(end);
+        running.join().unwrap()
+    });
+    let mut reports = vec![HonestReport::default(); targets.len()];
+    for (index, clients) in running {
+        let (report, all) = (clients.join().unwrap(), &mut reports[index]);
+        all.tried += report.tried;
+        all.succeeded += report.succeeded;
+        all.p99 = all.p99.max(report.p99);
+        for (error, count) in report.errors {
+            *all.errors.entry(error).or_default() += count;
         }
-        change(number);
     }
-    for (target, running) in clients {
-        let mut all = HonestReport::default();
-        for clients in running {
-            let report = clients.join().unwrap();
-            all.tried += report.tried;
-            all.succeeded += report.succeeded;
-            all.p99 = all.p99.max(report.p99);
-            for (error, count) in report.errors {
-                *all.errors.entry(error).or_default() += count;
-            }
-        }
-        all_served(&all, &format!("{what}, {target}"));
+    for (report, target) in reports.iter().zip(targets) {
+        all_served(report, &format!("{what}, {target}"));
+    }
+    reports.iter().map(|report| report.tried).sum()
+}
+
+/// Says that it is over, when a change panics too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// 50 connections a second for as long as a change takes, with time for a SYN
-/// or a segment that a firewall dropped while it changed.
-fn a_while(target: SocketAddr) -> HonestClients {
+/// Starts clients of each target, second after second; each with its target's
+/// place among them.
+fn come_until(
+    lab: &Lab,
+    targets: &[SocketAddr],
+    over: &AtomicBool,
+) -> Vec<(usize, RunningClients)> {
+    let mut running = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        for (index, target) in targets.iter().enumerate() {
+            running.push((index, a_second(*target).start(lab)));
+        }
+        std::thread::sleep(patiently(Duration::from_secs(1)));
+    }
+    running
+}
+
+/// 50 connections, with time for a SYN or a segment that a firewall dropped
+/// while it changed.
+fn a_second(target: SocketAddr) -> HonestClients {
     HonestClients {
         rate: 50,
         duration: Duration::from_secs(1),

@@ -3,9 +3,9 @@
 
 use xtask::lab::{Guard, Lab, Nginx, PUBLISHED_PORT, Podman, SERVER_IPV4};
 
-use crate::PROTECT;
 use crate::clients::{none_lost_while, twenty, twenty_from_now_on};
 use crate::common::validated;
+use crate::{CHANGES, PROTECT};
 
 #[test]
 fn a_host_that_runs_podman_and_its_published_port_are_served() {
@@ -39,11 +39,13 @@ fn no_connection_of_the_host_is_lost_while_podman_starts_and_stops_a_container()
     podman.publish().unwrap();
     let guard = Guard::start(&lab, &PROTECT).unwrap();
     let targets = [nginx.ipv4(), nginx.ipv6()];
-    none_lost_while(&lab, &targets, "podman stops and starts", |_| {
-        podman.stop().unwrap();
-        podman.start().unwrap();
+    let tried = none_lost_while(&lab, &targets, "podman stops and starts", || {
+        for _ in 0..CHANGES {
+            podman.stop().unwrap();
+            podman.start().unwrap();
+        }
     });
-    assert!(validated(&guard, &lab) >= 1000);
+    assert!(validated(&guard, &lab) >= tried as u64);
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
     twenty_from_now_on(&lab, published, "podman's published port");
     assert!(guard.stop_at_once().unwrap().success());
