@@ -36,7 +36,8 @@ impl Private {
                 eprintln!("skipped: the firewalls and container engines are Debian's packages");
                 return Ok(None);
             }
-            let reason = "its packages are not unpacked: run `cargo xtask setup` as root";
+            let reason = "no firewalls and container engines below the target folder: \
+                          run `cargo xtask setup` as root";
             if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
                 bail!(reason);
             }
