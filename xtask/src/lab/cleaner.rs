@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{CLIENT_INTERFACE, SERVER_INTERFACE};
+use super::{CLIENT_INTERFACE, SERVER_INTERFACE, engines};
 
 /// How long processes have between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
@@ -44,6 +44,11 @@ impl Cleaner {
         Self {
             name: name.to_owned(),
         }
+    }
+
+    /// The lab's name, which nothing else on the machine bears.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn server_name(&self) -> String {
@@ -108,6 +113,7 @@ impl Cleaner {
         if Path::new("/run/netns").join(self.wire_name()).exists() {
             ip(&["netns", "del", &self.wire_name()]);
         }
+        engines::remove_cgroups(&self.name);
         // Errors mean that there is nothing to remove.
         let _ = umount2(&self.bpf_dir(), MntFlags::MNT_DETACH);
         let _ = fs::remove_dir_all(self.dir());

@@ -23,6 +23,7 @@ mod child;
 mod cleaner;
 mod clients;
 pub(crate) mod cores;
+mod engines;
 mod ethtool;
 mod flood;
 mod floor;
@@ -65,6 +66,7 @@ pub use self::{
     child::Child,
     cleaner::Cleaner,
     clients::{HonestClients, HonestReport, RunningClients},
+    engines::{CONTAINER_PORT, Docker, Firewalld, PUBLISHED_PORT, Podman, Private, Ufw},
     flood::{Flood, RunningFlood},
     floor::{Floor, Passing},
     guard::{ENGINE, Guard, Programs, binary},

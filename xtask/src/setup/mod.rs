@@ -7,6 +7,7 @@
 mod perform;
 mod plan;
 mod probe;
+pub(crate) mod unpacked;
 
 use std::path::PathBuf;
 

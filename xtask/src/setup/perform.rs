@@ -4,7 +4,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::plan::{Llvm, Step};
+use super::{
+    plan::{Llvm, Step},
+    unpacked,
+};
 use crate::{build::Paths, command};
 
 const LINKER_VERSION: &str = "0.13.0";
@@ -34,6 +37,7 @@ pub(super) fn perform(step: &Step, paths: &Paths) -> Result<()> {
         Step::Apt { packages, services } => apt(packages, services),
         Step::InstallLinker { llvm } => install_linker(llvm, paths),
         Step::InstallFuzz => install_fuzz(paths),
+        Step::Unpack => unpacked::provide(paths),
     }
 }
 

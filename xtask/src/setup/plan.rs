@@ -140,6 +140,8 @@ pub(super) struct Found {
     pub linkers: Vec<Linker>,
     pub llvms: Vec<Llvm>,
     pub cargo_fuzz: Option<PathBuf>,
+    /// The firewalls and container engines of the tests are unpacked.
+    pub unpacked: bool,
     pub missing: Vec<Program>,
     pub apt: bool,
     pub root: bool,
@@ -159,6 +161,9 @@ pub(super) enum Step {
         llvm: Llvm,
     },
     InstallFuzz,
+    /// Packages that the tests use without their being installed. Without them, these tests are
+    /// skipped: nothing else waits for this step.
+    Unpack,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -180,6 +185,10 @@ pub(super) fn next(found: &Found, need: Need, failed: &[Step]) -> Next {
         && !lacks_other
         && !lacks_fuzz
     {
+        let unpack = need == Need::Test && !found.unpacked && found.may(&Step::Unpack);
+        if unpack && !failed.contains(&Step::Unpack) {
+            return Next::Do(Step::Unpack);
+        }
         return Next::Ready(Tools {
             rustc: rustc.path.clone(),
             cargo: rustc.cargo.clone(),
@@ -302,7 +311,7 @@ impl Found {
     }
 
     fn may(&self, step: &Step) -> bool {
-        !matches!(step, Step::Apt { .. }) || (self.apt && self.root)
+        !matches!(step, Step::Apt { .. } | Step::Unpack) || (self.apt && self.root)
     }
 
     /// What a person has to do, all of it on one line.

@@ -160,6 +160,27 @@ fn only_the_tests_need_cargo_fuzz() {
 }
 
 #[test]
+fn only_the_tests_need_unpacked_packages_and_go_on_without() {
+    let mut found = Found {
+        rustcs: vec![rustup("stable", 95, 22, true)],
+        linkers: vec![linker(Some(22))],
+        cargo_fuzz: Some("/cargo/bin/cargo-fuzz".into()),
+        ..fresh()
+    };
+    for need in [Need::Build, Need::Demo, Need::Bench, Need::OldKernel] {
+        assert!(matches!(next(&found, need, &[]), Next::Ready(_)));
+    }
+    assert_eq!(next(&found, Need::Test, &[]), Next::Do(Step::Unpack));
+    let failed = next(&found, Need::Test, &[Step::Unpack]);
+    assert!(matches!(failed, Next::Ready(_)));
+    found.root = false;
+    assert!(matches!(next(&found, Need::Test, &[]), Next::Ready(_)));
+    found.root = true;
+    found.unpacked = true;
+    assert!(matches!(next(&found, Need::Test, &[]), Next::Ready(_)));
+}
+
+#[test]
 fn a_linker_must_not_be_older_than_the_compiler() {
     let mut found = fresh();
     found.rustcs = vec![rustup("nightly", 99, 23, true), debian()];

@@ -7,7 +7,10 @@ use std::{
     process::Command,
 };
 
-use super::plan::{Found, Linker, Llvm, Need, PROGRAMS, Rustc};
+use super::{
+    plan::{Found, Linker, Llvm, Need, PROGRAMS, Rustc},
+    unpacked,
+};
 use crate::{build::Paths, command};
 
 pub(super) fn probe(need: Need, paths: &Paths) -> Found {
@@ -16,6 +19,7 @@ pub(super) fn probe(need: Need, paths: &Paths) -> Found {
         linkers: linkers(paths),
         llvms: llvms(),
         cargo_fuzz: cargo_fuzz(paths),
+        unpacked: unpacked::tree(paths).is_some(),
         missing: PROGRAMS
             .into_iter()
             .filter(|program| need.includes(program.need))

@@ -78,6 +78,11 @@ pub(super) const FILES: &[TestFile] = &[
         ]),
     ),
     file("syn-guard", "errors", Nothing),
+    file(
+        "syn-guard",
+        "firewalls",
+        All("the firewalls and container engines are not in the machine"),
+    ),
     file("syn-guard", "flood", All(FAST)),
     file("syn-guard", "half_open", Nothing),
     file(
