@@ -52,7 +52,8 @@ pub mod listener_flags {
     pub const WINDOW_SCALING: u32 = 4;
     /// `net.ipv4.tcp_ecn` lets the stack accept ECN.
     pub const ECN: u32 = 8;
-    /// The stack takes no cookie's connection for it (MPTCP): SYNs pass.
+    /// The stack takes no cookie's connection for it (MPTCP), or answers only some SYNs
+    /// (`IP_MINTTL`, a socket filter): SYNs pass.
     pub const NO_COOKIES: u32 = 16;
     /// Some clients have a route class of their own.
     pub const ROUTED: u32 = 32;

@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::ControllerError;
 use crate::datapath::{Attachment, DataPath, DataPathError, one_line};
-use crate::kernel::interfaces::{InterfaceError, check, default_route, index_of};
+use crate::kernel::interfaces::{self, InterfaceError, check, default_route, find, index_of};
 
 /// The guarded interfaces.
 pub struct Interfaces {
@@ -25,6 +25,8 @@ enum Presence {
     There,
     /// No interface has its name, or another one has it.
     Gone,
+    /// It is there, and cannot be guarded any more.
+    Unguardable(InterfaceError),
     /// It could not be found out, which says nothing.
     Unknown(InterfaceError),
 }
@@ -34,6 +36,7 @@ fn presence(index: u32, now: Result<u32, InterfaceError>) -> Presence {
     match now {
         Ok(now) if now == index => Presence::There,
         Ok(_) | Err(InterfaceError::NoSuchInterface { .. }) => Presence::Gone,
+        Err(error @ InterfaceError::VrfPort(_)) => Presence::Unguardable(error),
         Err(error) => Presence::Unknown(error),
     }
 }
@@ -69,7 +72,7 @@ fn guardable(
     for name in names {
         match check(&name) {
             Ok(()) => kept.push(name),
-            Err(error @ InterfaceError::NotEthernet(_)) => {
+            Err(error @ (InterfaceError::NotEthernet(_) | InterfaceError::VrfPort(_))) => {
                 warn!("not guarded: {error}");
                 skipped = Some(error);
             }
@@ -126,7 +129,17 @@ impl Interfaces {
         let gone = &mut self.gone;
         self.attached.retain(|(index, attachment)| {
             let interface = &attachment.interface;
-            match presence(*index, index_of(interface)) {
+            let now = find(interface).and_then(interfaces::guardable);
+            match presence(*index, now.map(|now| now.index)) {
+                Presence::Unguardable(error) => {
+                    warn!(interface, "no longer guarded: {error}");
+                    datapath.detach(interface);
+                    gone.push(Gone {
+                        name: interface.clone(),
+                        said: Some(one_line(&error)),
+                    });
+                    false
+                }
                 Presence::There if datapath.loses_answers(attachment, *index) => {
                     warn!(
                         interface,
@@ -161,13 +174,17 @@ impl Interfaces {
         });
         let mut came_back = false;
         self.gone.retain_mut(|Gone { name, said }| {
-            let Ok(index) = index_of(name) else {
-                *said = None;
-                return true;
+            let attached = match find(name).and_then(interfaces::guardable) {
+                Ok(found) => attach(name, datapath).map(|attachment| (found.index, attachment)),
+                Err(error @ InterfaceError::VrfPort(_)) => Err(error.into()),
+                Err(_) => {
+                    *said = None;
+                    return true;
+                }
             };
-            match attach(name, datapath) {
-                Ok(attachment) => {
-                    self.attached.push((index, attachment));
+            match attached {
+                Ok(attached) => {
+                    self.attached.push(attached);
                     came_back = true;
                     false
                 }
@@ -246,6 +263,8 @@ mod tests {
         assert!(matches!(presence(7, Ok(7)), Presence::There));
         assert!(matches!(presence(7, Ok(8)), Presence::Gone));
         assert!(matches!(presence(7, Err(none("eth0"))), Presence::Gone));
+        let vrf = InterfaceError::VrfPort("eth0".to_owned());
+        assert!(matches!(presence(7, Err(vrf)), Presence::Unguardable(_)));
         let unreadable = InterfaceError::NoSuchIndex(7);
         assert!(matches!(presence(7, Err(unreadable)), Presence::Unknown(_)));
     }

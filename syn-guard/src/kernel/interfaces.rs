@@ -32,6 +32,11 @@ pub enum InterfaceError {
         "{0} is no Ethernet interface but a tunnel or the like, which syn-guard cannot guard: name the interface that carries it with --iface"
     )]
     NotEthernet(String),
+    /// Socket look-ups do not find connections there.
+    #[error(
+        "{0} is a port of a VRF, where the kernel's socket look-ups do not find connections: it cannot be guarded, the kernel's own SYN cookies protect it"
+    )]
+    VrfPort(String),
     /// There is none of that name.
     #[error("no such interface {name}; there are: {}", there.join(", "))]
     NoSuchInterface {
@@ -175,11 +180,21 @@ pub fn index_of(name: &str) -> Result<u32, InterfaceError> {
 
 /// Whether the interface `name` is there and can be guarded.
 pub fn check(name: &str) -> Result<(), InterfaceError> {
-    if find(name)?.ethernet {
-        Ok(())
-    } else {
-        Err(InterfaceError::NotEthernet(name.to_owned()))
+    guardable(find(name)?).map(|_| ())
+}
+
+/// The same of an interface that was found.
+///
+/// # Errors
+/// It cannot be guarded.
+pub fn guardable(interface: Interface) -> Result<Interface, InterfaceError> {
+    if !interface.ethernet {
+        return Err(InterfaceError::NotEthernet(interface.name));
     }
+    if interface.port_of.as_deref() == Some("vrf") {
+        return Err(InterfaceError::VrfPort(interface.name));
+    }
+    Ok(interface)
 }
 
 /// The interface `name`.

@@ -15,6 +15,12 @@ const DEFAULT_MSS: i32 = 536;
 /// `IPV6_AUTOFLOWLABEL` of `in6.h`.
 const IPV6_AUTOFLOWLABEL: i32 = 70;
 
+/// `IP_MINTTL` of `linux/in.h` and `IPV6_MINHOPCOUNT` of `linux/in6.h`.
+const IP_MINTTL: i32 = 21;
+const IPV6_MINHOPCOUNT: i32 = 73;
+/// `SO_GET_FILTER` of `asm-generic/socket.h`.
+const SO_GET_FILTER: i32 = 26;
+
 /// Options that a SYN-ACK depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
@@ -30,6 +36,9 @@ pub struct SocketOptions {
     pub hop_limit: Option<u8>,
     /// Whether IPv6 packets get a flow label by themselves.
     pub auto_flow_label: Option<bool>,
+    /// Some SYNs get no answer: by `IP_MINTTL`, `IPV6_MINHOPCOUNT` or a socket filter
+    /// (`SO_ATTACH_FILTER`, `SO_ATTACH_BPF`).
+    pub is_picky: bool,
 }
 
 /// What options are where nobody set them.
@@ -73,6 +82,14 @@ impl SocketOptions {
                 defaults.hop_limit,
             ),
             auto_flow_label: get(libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL).map(|on| on != 0),
+            is_picky: [
+                get(libc::IPPROTO_IP, IP_MINTTL),
+                get(libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT),
+            ]
+            .into_iter()
+            .flatten()
+            .any(|least| least != 0)
+                || has_filter(socket),
         }
     }
 }
@@ -112,6 +129,27 @@ fn inode_of(socket: &OwnedFd) -> io::Result<u64> {
     }
     // SAFETY: the call filled it in.
     Ok(unsafe { status.assume_init() }.st_ino)
+}
+
+/// Whether a socket has a filter: asked without a place for it, the kernel tells its
+/// length, or EACCES where it is no classic one (`sk_get_filter`, Linux 6.18).
+fn has_filter(socket: &OwnedFd) -> bool {
+    let mut length: libc::socklen_t = 0;
+    // SAFETY: nothing is written but the length.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_GET_FILTER,
+            std::ptr::null_mut(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        length != 0
+    } else {
+        io::Error::last_os_error().raw_os_error() == Some(libc::EACCES)
+    }
 }
 
 fn option(socket: &OwnedFd, level: i32, name: i32) -> io::Result<i32> {
@@ -184,6 +222,36 @@ mod tests {
         let read = read(&socket);
         assert_eq!(read.buffer_locked, Some(true));
         assert_eq!((read.max_segment, read.hop_limit), (1000, Some(7)));
+    }
+
+    #[test]
+    fn who_does_not_answer_everybody_is_picky() {
+        let least_ttl = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let least: i32 = 255;
+        let program = [libc::sock_filter {
+            // BPF_RET: all of the packet.
+            code: 6,
+            jt: 0,
+            jf: 0,
+            k: u32::MAX,
+        }];
+        let filtered = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        filtered.attach_filter(&program).unwrap();
+        // SAFETY: the value has the length that is given.
+        let set = unsafe {
+            libc::setsockopt(
+                least_ttl.as_raw_fd(),
+                libc::IPPROTO_IP,
+                IP_MINTTL,
+                (&raw const least).cast(),
+                size_of::<i32>() as libc::socklen_t,
+            )
+        };
+        assert_eq!(set, 0);
+        for socket in [least_ttl, filtered] {
+            socket.listen(5).unwrap();
+            assert!(read(&socket).is_picky);
+        }
     }
 
     #[test]

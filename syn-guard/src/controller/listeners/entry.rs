@@ -85,8 +85,9 @@ impl Host {
                 | flag(settings.sack, listener_flags::SACK)
                 | flag(settings.window_scaling, listener_flags::WINDOW_SCALING)
                 | flag(settings.ecn != 0 || path.ecn, listener_flags::ECN)
-                // `bpf_sk_assign_tcp_reqsk` refuses an MPTCP listener.
-                | flag(listener.mptcp, listener_flags::NO_COOKIES)
+                // `bpf_sk_assign_tcp_reqsk` refuses an MPTCP listener; one that is picky
+                // answers only some SYNs.
+                | flag(listener.mptcp || options.is_picky, listener_flags::NO_COOKIES)
                 | flag(routed, listener_flags::ROUTED)
                 | flag(self.needs_proof, listener_flags::PROOF)
                 | flag(settings.reflect_tos, listener_flags::REFLECT_TOS)
