@@ -136,10 +136,10 @@ mod tests {
         ];
         assert_eq!(
             table(&outcomes),
-            "a cookie              120 ns    at most 100  over by 20.0 ns (20 %)\n\
-             data                 9.50 ns   at most 10.0  fine\n\
-             honest connections    98.5 %  at least 99.5  below by 1.00 % (1 %)\n\
-             throughput            60.0 %  at least 60.0  fine\n"
+            "a cookie             120 ns    at most 100  over by 20.0 ns (20 %)\n\
+             data                9.50 ns   at most 10.0  fine\n\
+             honest connections   98.5 %  at least 99.5  below by 1.00 % (1 %)\n\
+             throughput           60.0 %  at least 60.0  fine\n"
         );
         let past: Vec<_> = outcomes.iter().map(|it| it.past().is_some()).collect();
         assert_eq!(past, [true, false, true, false]);
