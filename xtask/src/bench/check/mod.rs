@@ -34,7 +34,7 @@ const LONG_ROUNDS: usize = 1;
 const HONEST: Duration = Duration::from_secs(2);
 
 /// Cookies a second flat out, percent of the floor's frames.
-const FLAT_OUT: f64 = 50.0;
+const FLAT_OUT: f64 = 40.0;
 /// The 99th percentile of honest connections' time, by the floor's: it varies a lot.
 const LATENCY: f64 = 4.0;
 /// SYNs a second that come, percent of those that are asked for: with fewer the rest says little.
@@ -48,7 +48,7 @@ const PREFIXES: f64 = 1.0;
 /// Throughput with a guard, percent of that with a program that passes all.
 const OF_PASSING: f64 = 60.0;
 /// The same of that without any program.
-const OF_NOTHING: f64 = 25.0;
+const OF_NOTHING: f64 = 20.0;
 
 /// Sets up, builds, measures, and prints a line for each limit.
 ///
