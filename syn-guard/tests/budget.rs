@@ -1,36 +1,24 @@
-//! What a packet costs the programs, against what it may.
+//! What the programs do with a packet of each line of the budget, and how much of them the verifier
+//! looks at. What a packet costs, `cargo xtask bench --check` compares.
 
 use xtask::bench::{alone, budget::Line};
 use xtask::lab::Lab;
 
-const ROUNDS: usize = 11;
-/// How much more than it may cost a line must cost to fail: by a fixed piece of work measured beside
-/// it, so that a slow machine is not taken for a slow program.
-const TOO_MUCH: f64 = 1.5;
-/// What the difference of two means may be off by, nanoseconds.
-const UNSURE_NS: f64 = 4.0;
-/// A program that has become slower is so every time.
-const TRIES: usize = 3;
+/// Instructions that the verifier may look at, of the million that it allows: half, so that another
+/// kernel's or another compiler's have room.
+const MOST_VERIFIED: u32 = 500_000;
 
 #[test]
-fn every_kind_of_packet_costs_what_it_may() {
+fn every_kind_of_packet_goes_its_way_and_the_verifier_has_room() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
-    let mut over = Line::ALL.to_vec();
-    for _ in 0..TRIES {
-        let report = alone::measure(&lab, ROUNDS).unwrap();
-        println!("verified instructions: {:?}", report.verified);
-        for row in &report.rows {
-            println!("{}", row.text());
-            let most = row.line.guarded_ns() * row.slowness() * TOO_MUCH + UNSURE_NS;
-            if row.above.median <= most {
-                over.retain(|line| *line != row.line);
-            }
-        }
-        if over.is_empty() {
-            return;
-        }
+    // It fails where a program does something else with a frame than the line says.
+    let report = alone::measure(&lab, 1).unwrap();
+    let lines: Vec<_> = report.rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, Line::ALL);
+    println!("verified instructions: {:?}", report.verified);
+    for verified in report.verified {
+        assert!((1..=MOST_VERIFIED).contains(&verified), "{verified}");
     }
-    panic!("these cost too much: {over:?}");
 }

@@ -13,17 +13,20 @@ use common::{spoofed, wait_until};
 use serde_json::Value;
 use xtask::lab::{
     Flood, Guard, HandMade, HonestClients, Lab, Nginx, NginxSetup, RunningFlood, ShortConnections,
-    ShortReport, TcpOptions, honest_ipv4, patience, patiently,
+    ShortReport, TcpOptions, honest_ipv4, patiently,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// A kind is known after five seconds, and that there is no flood after nine.
-const KNOWN: Duration = Duration::from_secs(15);
+/// A kind is known after five seconds, and that there is no flood after nine; on a
+/// machine that others keep busy later.
+const KNOWN: Duration = Duration::from_secs(60);
+/// Floods are stopped before.
+const LONGEST: Duration = Duration::from_secs(100);
 /// SYNs a second: as many as leave this machine time for everything else.
 const RATE: u64 = 15_000;
 
 fn flood(lab: &Lab, target: SocketAddr, few_sources: bool) -> RunningFlood {
-    let flood = Flood::new(target).rate(RATE).duration(KNOWN * 2);
+    let flood = Flood::new(target).rate(RATE).duration(LONGEST);
     let flood = if few_sources {
         flood.few_sources(4)
     } else {
@@ -66,8 +69,7 @@ fn stop(guard: Guard) {
 }
 
 /// Connections of eight addresses that keep many ports busy, until told to stop.
-fn crowd(lab: &Lab, target: SocketAddr, over: &AtomicBool) -> (ShortReport, Duration) {
-    let begun = Instant::now();
+fn crowd(lab: &Lab, target: SocketAddr, over: &AtomicBool) -> ShortReport {
     let mut all = ShortReport::default();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (1..=8)
@@ -82,7 +84,7 @@ fn crowd(lab: &Lab, target: SocketAddr, over: &AtomicBool) -> (ShortReport, Dura
                             target,
                             count: 2_000,
                             concurrency: 25,
-                            timeout: patiently(SECOND * 10),
+                            timeout: patiently(SECOND * 30),
                         }
                         .run(lab)
                         .unwrap();
@@ -105,7 +107,7 @@ fn crowd(lab: &Lab, target: SocketAddr, over: &AtomicBool) -> (ShortReport, Dura
             all.errors.extend(report.errors);
         }
     });
-    (all, begun.elapsed())
+    all
 }
 
 #[test]
@@ -123,10 +125,8 @@ fn each_kind_of_flood_is_called_by_its_name() {
     assert!(number(numbers, "heavy_percent") <= 10, "{numbers}");
     assert!(number(numbers, "new_source_percent") >= 80, "{numbers}");
     assert!(number(numbers, "answered_percent") <= 5, "{numbers}");
-    assert!(
-        number(numbers, "unanswered_syns_per_second") > RATE / 3,
-        "{numbers}"
-    );
+    let unanswered = number(numbers, "unanswered_syns_per_second");
+    assert!(unanswered > number(&service, "limit"), "{service}");
     assert_eq!(service["state"], "protecting", "{service}");
 
     let few = flood(&lab, target, true);
@@ -196,23 +196,25 @@ fn a_flash_crowd_is_never_an_attack() {
     let nginx = Nginx::start_with(&lab, &setup).unwrap();
     let guard = Guard::start(&lab, &[]).unwrap();
     let over = AtomicBool::new(false);
-    let (report, lasted) = std::thread::scope(|scope| {
+    // Several times what would be a flood if nobody completed.
+    const CROWD: u64 = 15_000;
+    let report = std::thread::scope(|scope| {
         let crowd = scope.spawn(|| crowd(&lab, nginx.ipv4(), &over));
         let begun = Instant::now();
-        while begun.elapsed() < SECOND * 10 {
+        let mut syns = 0;
+        while begun.elapsed() < SECOND * 10 || syns < CROWD {
+            assert!(begun.elapsed() < LONGEST, "only {syns} SYNs came");
             let service = guard.service(&lab, 80).unwrap();
             assert_eq!(service["flood"]["kind"], "none", "{service}");
             assert_eq!(service["state"], "observing", "{service}");
+            syns = number(&service["counters"], "syns");
             std::thread::sleep(SECOND / 2);
         }
         over.store(true, Ordering::Relaxed);
         crowd.join().unwrap()
     });
-    let rate = report.succeeded as f64 / lasted.as_secs_f64();
-    println!("{} connections, {rate:.0} a second", report.succeeded);
+    println!("{} connections", report.succeeded);
     assert_eq!(report.failed(), 0, "{report:?}");
-    // Several times what would be a flood if nobody completed.
-    assert!(rate * f64::from(patience()) >= 1500.0, "{rate:.0} a second");
     let service = guard.service(&lab, 80).unwrap();
     assert_eq!(number(&service["flood"], "attacks"), 0, "{service}");
     assert_eq!(number(&service["counters"], "protections"), 0, "{service}");
@@ -232,7 +234,7 @@ fn a_crowd_above_the_limit_gets_cookies_and_is_no_attack() {
     let guard = Guard::start(&lab, &["--max-half-open", "1"]).unwrap();
     let over = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
-        let crowd = scope.spawn(|| crowd(&lab, nginx.ipv4(), &over).0);
+        let crowd = scope.spawn(|| crowd(&lab, nginx.ipv4(), &over));
         wait_until("a crowd is seen", KNOWN, || {
             guard.service(&lab, 80).unwrap()["flood"]["crowd"] == true
         });
@@ -273,7 +275,7 @@ fn a_flood_that_pulses_switches_once_on_and_once_off() {
     let service = guard.service(&lab, 80).unwrap();
     assert_eq!(service["state"], "protecting", "{service}");
     assert_eq!(service["flood"]["kind"], "spoofed", "{service}");
-    wait_until("it is over", SECOND * 30, || {
+    wait_until("it is over", KNOWN, || {
         guard.service(&lab, 80).unwrap()["state"] == "observing"
     });
     let changes = changes(&guard);
@@ -304,10 +306,10 @@ fn a_flood_of_one_service_does_not_touch_another() {
     let guard = Guard::start(&lab, &[]).unwrap();
     let flood = Flood::new(attacked.ipv4())
         .rate(100_000)
-        .duration(KNOWN)
+        .duration(LONGEST)
         .start(&lab)
         .unwrap();
-    wait_until("it protects", SECOND * 5, || {
+    wait_until("it protects", KNOWN, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     let honest = HonestClients {
@@ -316,8 +318,7 @@ fn a_flood_of_one_service_does_not_touch_another() {
     }
     .run(&lab)
     .unwrap();
-    let service = guard.service(&lab, 80).unwrap();
-    assert_eq!(service["flood"]["kind"], "spoofed", "{service}");
+    wait_for_kind(&guard, &lab, "spoofed");
     flood.stop().unwrap();
     assert!(honest.share() >= 0.99, "{honest:?}");
     let service = guard.service(&lab, 81).unwrap();
@@ -354,7 +355,7 @@ fn retransmitted_half_open_connections_are_a_reason() {
             .unwrap();
     }
     // The first SYN-ACK is sent again after a second.
-    wait_until("it protects", SECOND * 6, || {
+    wait_until("it protects", KNOWN, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     let service = guard.service(&lab, 80).unwrap();
@@ -383,10 +384,10 @@ fn connections_refused_for_want_of_backlog_are_a_reason() {
     let guard = Guard::start(&lab, &["--max-half-open", "20000"]).unwrap();
     let flood = Flood::new(nginx.ipv4())
         .rate(200)
-        .duration(KNOWN)
+        .duration(LONGEST)
         .start(&lab)
         .unwrap();
-    wait_until("it protects", SECOND * 10, || {
+    wait_until("it protects", KNOWN, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     flood.stop().unwrap();

@@ -1,51 +1,44 @@
-//! A real flood against a real server, with and without the guard. Needs root;
+//! A real flood against a real server, with and without the guard: counts and
+//! memory. How fast it goes, `cargo xtask bench --check` compares. Needs root;
 //! without it every test says so and passes, except where `CI=true`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use xtask::lab::{Flood, Guard, HonestClients, HonestReport, Lab, Nginx};
 
 /// SYNs a second.
 const RATE: u64 = 300_000;
 const ROUND: Duration = Duration::from_secs(4);
+/// Floods are stopped before.
+const LONGEST: Duration = Duration::from_secs(100);
 const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
 
-fn honest(lab: &Lab, target: SocketAddr) -> HonestReport {
-    HonestClients {
-        rate: 100,
-        duration: ROUND,
-        ..HonestClients::new(target)
-    }
-    .run(lab)
-    .unwrap()
-}
-
-/// Honest clients while the flood runs, which has begun before.
-fn under_flood(lab: &Lab, target: SocketAddr) -> HonestReport {
-    let flood = Flood::new(target)
+/// Honest clients while the flood runs, which has begun before and does not end.
+fn under_flood(lab: &Lab, clients: HonestClients) -> HonestReport {
+    let flood = Flood::new(clients.target)
         .rate(RATE)
-        .duration(ROUND * 3)
+        .duration(LONGEST)
         .start(lab)
         .unwrap();
     wait_until("the flood runs", || flood.sent().unwrap() > RATE / 10);
-    let report = honest(lab, target);
-    let sent = flood.sent().unwrap() as f64;
-    let rate = sent / flood.elapsed().as_secs_f64();
+    let report = HonestClients {
+        duration: ROUND,
+        ..clients
+    }
+    .run(lab)
+    .unwrap();
+    assert!(flood.elapsed() < LONGEST, "the flood ended before them");
     flood.stop().unwrap();
-    assert!(
-        rate > RATE as f64 * 0.8,
-        "the flood was only {rate:.0} SYN/s"
-    );
     report
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + LONGEST;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        assert!(Instant::now() < deadline, "not within {LONGEST:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -79,7 +72,12 @@ fn a_flood_closes_the_server_and_the_guard_opens_it_again() {
 
     lab.server().set_sysctl(SYNCOOKIES, "0").unwrap();
     let nginx = Nginx::start(&lab).unwrap();
-    let without = under_flood(&lab, nginx.ipv4());
+    // Few have a chance by sending their SYN again.
+    let clients = HonestClients {
+        timeout: Duration::from_secs(3),
+        ..HonestClients::new(nginx.ipv4())
+    };
+    let without = under_flood(&lab, clients);
     nginx.stop().unwrap();
     assert!(without.share() < 0.2, "without guard: {without:?}");
 
@@ -91,7 +89,7 @@ fn a_flood_closes_the_server_and_the_guard_opens_it_again() {
         let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
         let calm = guard.service(&lab, 80).unwrap();
         assert_eq!(calm["state"], "observing", "{calm}");
-        let with = under_flood(&lab, target);
+        let with = under_flood(&lab, HonestClients::new(target));
         let service = guard.service(&lab, 80).unwrap();
         assert_eq!(
             never_changed(&settings(&lab)),
@@ -156,11 +154,9 @@ fn a_service_goes_back_to_observing_after_the_hold_time() {
     }
     flood.join().unwrap();
     let ended = Instant::now();
-    let deadline = ended + Duration::from_secs(30);
-    while guard.service(&lab, 80).unwrap()["state"] != "observing" {
-        assert!(Instant::now() < deadline, "{}", guard.log().unwrap());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until("it observes", || {
+        guard.service(&lab, 80).unwrap()["state"] == "observing"
+    });
     assert!(
         ended.elapsed() >= Duration::from_secs(2),
         "before the hold time"
@@ -197,31 +193,32 @@ fn mode_observe_counts_within_its_memory_and_changes_nothing() {
     let guard = Guard::start(&lab, &["--mode", "observe"]).unwrap();
     let flood = Flood::new(nginx.ipv4())
         .rate(RATE)
-        .duration(ROUND * 2)
+        .duration(LONGEST)
         .start(&lab)
         .unwrap();
-    std::thread::sleep(ROUND);
+    let counters = || guard.service(&lab, 80).unwrap()["counters"].clone();
+    let count = |counters: &Value, name: &str| counters[name].as_u64().unwrap();
+    // The budget of each CPU is 20,000 a second.
+    wait_until("more SYNs than are tracked", || {
+        let counters = counters();
+        count(&counters, "untracked") > RATE && count(&counters, "tracked") > 20_000
+    });
     let during = settings(&lab);
     flood.stop().unwrap();
-    // All that the flood's last frames cause is done.
-    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(during, before);
+    // Every SYN is in the totals, whether it was tracked or not; as soon as all that
+    // the flood's last frames cause is done.
+    wait_until("every SYN is in the totals", || {
+        let counters = counters();
+        let parts = ["tracked", "untracked", "syn_retransmissions"];
+        count(&counters, "syns") == parts.iter().map(|it| count(&counters, it)).sum::<u64>()
+    });
     let status = guard.status(&lab).unwrap();
     let service = guard.service(&lab, 80).unwrap();
-    let counters = &service["counters"];
-    let count = |name: &str| counters[name].as_u64().unwrap();
     assert_eq!(service["state"], "observing");
-    assert_eq!(during, before);
-    assert_eq!(count("cookies_sent"), 0);
-    // Every SYN is in the totals, whether it was tracked or not.
-    assert_eq!(
-        count("syns"),
-        count("tracked") + count("untracked") + count("syn_retransmissions"),
-        "{service}"
-    );
-    assert!(count("untracked") > RATE, "{service}");
-    // The budget of each CPU is 20,000 a second.
+    assert_eq!(count(&service["counters"], "cookies_sent"), 0);
     assert!(
-        count("tracked") > 20_000 && count("tracked") <= 131_072,
+        count(&service["counters"], "tracked") <= 131_072,
         "{service}"
     );
     let maps = status["map_bytes"].as_u64().unwrap();
@@ -232,50 +229,41 @@ fn mode_observe_counts_within_its_memory_and_changes_nothing() {
 }
 
 #[test]
-fn flat_out_cookies_come_near_the_floor() {
-    /// Cookies a second that are enough whatever the floor does.
-    const ENOUGH: f64 = 1_800_000.0;
-    /// Share of the floor that is enough on a slow machine.
-    const SHARE: f64 = 0.3;
+fn flat_out_it_answers_within_its_memory_and_honest_clients_get_in() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
     lab.separate_cores().unwrap();
     let nginx = Nginx::start(&lab).unwrap();
-    let second = Duration::from_secs(1);
-    let mut rounds = Vec::new();
-    for _ in 0..5 {
-        let floor = lab.attach_floor().unwrap();
-        let flood = Flood::new(nginx.ipv4())
-            .before_others()
-            .duration(second * 5)
-            .start(&lab)
-            .unwrap();
-        std::thread::sleep(second / 2);
-        let bounced = floor.frames_per_second(second).unwrap();
-        flood.stop().unwrap();
-        drop(floor);
-
+    for target in [nginx.ipv4(), nginx.ipv6()] {
         let guard = Guard::start(&lab, &["--mode", "protect"]).unwrap();
-        let flood = Flood::new(nginx.ipv4())
+        let before = lab.syn_acks_received().unwrap();
+        let flood = Flood::new(target)
             .before_others()
-            .duration(second * 5)
+            .duration(LONGEST)
             .start(&lab)
             .unwrap();
-        std::thread::sleep(second / 2);
-        let (before, start) = (lab.syn_acks_received().unwrap(), Instant::now());
-        std::thread::sleep(second);
-        let answered = (lab.syn_acks_received().unwrap() - before) as f64;
-        let cookies = answered / start.elapsed().as_secs_f64();
-        flood.stop().unwrap();
+        // More comes than can be answered, and so their SYNs get lost, too. They send
+        // them again; who does until the flood is over gets in then.
+        let clients = HonestClients {
+            rate: 20,
+            duration: ROUND / 2,
+            timeout: LONGEST,
+            target,
+        }
+        .start(&lab);
+        wait_until("cookies go out", || {
+            lab.syn_acks_received().unwrap() - before > RATE
+        });
+        wait_until("some get in", || {
+            guard.service(&lab, 80).unwrap()["counters"]["cookies_validated"].as_u64() > Some(0)
+        });
         let resident = guard.resident_bytes().unwrap();
+        flood.stop().unwrap();
+        let honest = clients.join().unwrap();
+        println!("{target}: {resident} bytes resident; {honest:?}");
+        assert_eq!(honest.succeeded, honest.tried, "{honest:?}");
         assert!(resident < 25 << 20, "{resident} bytes resident");
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
-        rounds.push((cookies, bounced));
-        if cookies >= ENOUGH || cookies >= SHARE * bounced {
-            println!("cookies and floor, frames/s: {rounds:.0?}");
-            return;
-        }
     }
-    panic!("neither {ENOUGH} cookies/s nor {SHARE} of the floor in any round: {rounds:.0?}");
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{REQUEST, SOON, settle, spoofed, verdict, wait_until};
+use common::{REQUEST, SOON, settle, spoofed, syns_sent_again, verdict, wait_until};
 use socket2::{Domain, Socket, Type};
 use xtask::lab::{Guard, HandMade, Lab, SERVER_IPV4, SERVER_IPV6, TcpOptions};
 
@@ -202,7 +202,7 @@ fn a_restart_costs_nobody_more_than_without_a_guard() {
     names(&lab, "before", 10);
     for gap in [0, 0, 0, 3, 30, 300, 1500].map(Duration::from_millis) {
         server.take();
-        let closed = Instant::now();
+        let (closed, before) = (Instant::now(), syns_sent_again(&lab));
         while closed.elapsed() < gap {
             for target in targets() {
                 let begun = closed.elapsed();
@@ -212,15 +212,15 @@ fn a_restart_costs_nobody_more_than_without_a_guard() {
                     || (error.kind() == ErrorKind::ConnectionReset
                         && begun < Duration::from_millis(200));
                 assert!(known, "{target} after {begun:?}: {error}");
-                let took = closed.elapsed() - begun;
-                assert!(took < Duration::from_millis(900), "{took:?}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        // Each SYN was answered: after a second it would have been sent again.
+        assert_eq!(syns_sent_again(&lab), before, "in a gap of {gap:?}");
         server = Some(Server::start(listen(&lab, &How::default()), "new"));
         names(&lab, &format!("after a gap of {gap:?}"), 10);
     }
-    wait_until("it answers again", Duration::from_secs(5), || {
+    wait_until("it answers again", SOON, || {
         names(&lab, "later", 5);
         counter(&guard, &lab, "cookies_validated") >= 10
     });
@@ -297,7 +297,9 @@ fn a_full_accept_queue_makes_clients_wait() {
             }
             std::thread::sleep(Duration::from_millis(1500));
             if let Some(guard) = &guard {
-                assert!(verdict(guard, &lab, "accept_queue_full") >= 10);
+                wait_until("it sees that the queue is full", SOON, || {
+                    verdict(guard, &lab, "accept_queue_full") >= 10
+                });
             }
             let early = clients.iter().filter(|client| client.is_finished()).count();
             assert_eq!(early, 0, "nobody accepted them");
@@ -470,7 +472,7 @@ fn another_backlog_is_followed() {
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     for backlog in [128, 1000, 10, 600] {
         again.listen(backlog).unwrap();
-        wait_until("the backlog is followed", Duration::from_secs(5), || {
+        wait_until("the backlog is followed", SOON, || {
             guard.service(&lab, PORT).unwrap()["backlog"] == backlog
         });
         let service = guard.service(&lab, PORT).unwrap();
@@ -483,7 +485,7 @@ fn another_backlog_is_followed() {
     for backlog in [5, 500] {
         again.listen(backlog).unwrap();
         names(&lab, &format!("protected, a backlog of {backlog}"), 10);
-        wait_until("the backlog is followed", Duration::from_secs(5), || {
+        wait_until("the backlog is followed", SOON, || {
             guard.service(&lab, PORT).unwrap()["backlog"] == backlog
         });
         names(&lab, &format!("protected, a backlog of {backlog}"), 10);

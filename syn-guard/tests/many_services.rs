@@ -1,40 +1,20 @@
-//! A thousand services: memory, time and CPU of the controller. Margins are wide:
-//! CPU time, not time, and the goals are a third of what is asserted here
-//! (`cargo xtask bench controller` measures them).
-//! Needs root; without it the tests say so and pass, except where `CI=true`.
+//! A thousand services: all of them are guarded, within bounds of memory. What CPU
+//! and time that takes, `cargo xtask bench --check` compares. Needs root; without it
+//! the tests say so and pass, except where `CI=true`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::wait_until;
 use nix::sys::signal::Signal;
-use xtask::lab::{FIRST_PORT, Flood, Guard, Lab, Listeners, SERVER_IPV4, patiently};
+use xtask::lab::{FIRST_PORT, Flood, Guard, Lab, Listeners, SERVER_IPV4};
 
 const SERVICES: u16 = 1_000;
 const MIB: u64 = 1 << 20;
-const SETTLE: Duration = Duration::from_secs(3);
-const MEASURED: Duration = Duration::from_secs(3);
-/// So often CPU time is counted: what else the machine does makes it more.
-const TIMES: u32 = 4;
-
-/// CPU that the guard takes, percent of a core: the least of some times, or the first
-/// that is below `enough`.
-fn cpu(guard: &Guard, enough: f64) -> f64 {
-    let mut least = f64::INFINITY;
-    for _ in 0..TIMES {
-        let (before, start) = (guard.cpu_time().unwrap(), Instant::now());
-        std::thread::sleep(MEASURED);
-        let took = guard.cpu_time().unwrap() - before;
-        let share = took.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
-        least = least.min(share);
-        if least < enough {
-            break;
-        }
-    }
-    least
-}
+/// Long enough for a second of the controller, on a machine that others keep busy too.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Ports that are guarded.
 fn guarded(guard: &Guard, lab: &Lab) -> Vec<u64> {
@@ -52,34 +32,30 @@ fn a_thousand_services_are_guarded_within_bounds() {
     };
     lab.separate_cores().unwrap();
     let listeners = Listeners::open(&lab, SERVICES).unwrap();
-    let began = Instant::now();
     let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
-    let start = began.elapsed();
-    assert!(start < patiently(Duration::from_secs(10)), "{start:?}");
     let ports: Vec<u64> = (0..SERVICES).map(|i| u64::from(FIRST_PORT + i)).collect();
     assert_eq!(guarded(&guard, &lab), ports);
-    std::thread::sleep(SETTLE);
-    let idle = cpu(&guard, 3.0);
-    assert!(idle < 3.0, "{idle} % of a core without an attack");
     let flood = Flood::new((SERVER_IPV4, FIRST_PORT).into())
         .rate(100_000)
         .ports(SERVICES)
-        .duration(SETTLE + MEASURED * (TIMES + 1))
+        .duration(SOON)
         .start(&lab)
         .unwrap();
-    std::thread::sleep(SETTLE);
-    let attacked = cpu(&guard, 10.0);
+    wait_until("all of them protect", SOON, || {
+        let status = guard.status(&lab).unwrap();
+        let mut services = status["services"].as_array().unwrap().iter();
+        services.all(|service| service["state"] == "protecting")
+    });
     flood.stop().unwrap();
-    assert!(attacked < 10.0, "{attacked} % of a core under a flood");
     let (maps, resident) = (
         guard.map_bytes().unwrap(),
         guard.most_resident_bytes().unwrap(),
     );
     assert!(maps < 64 * MIB, "{maps} bytes of maps");
     assert!(resident < 40 * MIB, "{resident} bytes resident");
-    println!("idle {idle:.2} %, attacked {attacked:.2} %, maps {maps}, resident {resident}");
+    println!("maps {maps}, resident {resident}");
     drop(listeners);
-    wait_until("none is guarded any more", SETTLE * 2, || {
+    wait_until("none is guarded any more", SOON, || {
         guarded(&guard, &lab).is_empty()
     });
     assert!(guard.stop(Signal::SIGTERM).unwrap().success());
@@ -95,7 +71,7 @@ fn the_next_guard_makes_room_for_more_services() {
     let first = Guard::start(&lab, &["--mode", "observe"]).unwrap();
     drop(few);
     let many = Listeners::open(&lab, 1_030).unwrap();
-    wait_until("it says for how many there is no room", SETTLE, || {
+    wait_until("it says for how many there is no room", SOON, || {
         first
             .log()
             .unwrap()

@@ -29,10 +29,10 @@ fn a_handshake_begun_before_the_switch_is_finished_after_it() {
 
     let flood = Flood::new(nginx.ipv4())
         .rate(5000)
-        .duration(Duration::from_secs(20))
+        .duration(Duration::from_secs(60))
         .start(&lab)
         .unwrap();
-    wait_until("it protects", Duration::from_secs(5), || {
+    wait_until("it protects", SOON, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     // The SYN-ACK was lost on the way, so the client asks again: the stack
@@ -120,7 +120,7 @@ fn when_the_listener_is_gone_syns_reach_the_stack() {
     std::thread::sleep(Duration::from_millis(1500));
     assert!(answer(2).flags.rst);
     let nginx = Nginx::start(&lab).unwrap();
-    wait_until("cookies are sent again", Duration::from_secs(5), || {
+    wait_until("cookies are sent again", SOON, || {
         fetch(lab.client(), None, nginx.ipv4(), "/").unwrap();
         validated(&guard, &lab) > 0
     });
@@ -176,10 +176,10 @@ fn cookies_of_the_kernel_are_the_kernels() {
     assert!(hand_made.syn_ack(&mut flow, SOON).unwrap());
     let flood = Flood::new(nginx.ipv4())
         .rate(5000)
-        .duration(Duration::from_secs(10))
+        .duration(Duration::from_secs(60))
         .start(&lab)
         .unwrap();
-    wait_until("it protects", Duration::from_secs(5), || {
+    wait_until("it protects", SOON, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     flood.stop().unwrap();
@@ -238,7 +238,7 @@ fn acknowledgements_that_are_forged_as_well_do_not_hide_a_flood() {
         // half-open connection, XDP cannot know.
         hand_made.ack(&flow).unwrap();
     }
-    wait_until("it protects all the same", Duration::from_secs(5), || {
+    wait_until("it protects all the same", SOON, || {
         guard.service(&lab, 80).unwrap()["state"] == "protecting"
     });
     let log = guard.log().unwrap();

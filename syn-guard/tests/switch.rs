@@ -15,7 +15,8 @@ use xtask::lab::{Flood, Guard, HandMade, Lab, Nginx, TcpOptions, patiently};
 /// The lab's nginx: what it gives to `listen()`.
 const BACKLOG: u64 = 511;
 const RATE: u64 = 300_000;
-const SOON: Duration = Duration::from_secs(5);
+/// On a machine that others keep busy.
+const SOON: Duration = Duration::from_secs(30);
 
 fn state(guard: &Guard, lab: &Lab) -> String {
     let service = guard.service(lab, 80).unwrap();
@@ -27,9 +28,7 @@ fn in_kernel(lab: &Lab) -> u64 {
 }
 
 fn flood(target: SocketAddr) -> Flood {
-    Flood::new(target)
-        .rate(RATE)
-        .duration(Duration::from_secs(8))
+    Flood::new(target).rate(RATE).duration(SOON * 2)
 }
 
 /// What reached the stack before the first cookie, and since.
@@ -40,7 +39,6 @@ fn check(guard: &Guard, lab: &Lab) {
     println!("{observed} SYNs passed, {in_kernel} half-open in the kernel, {cookies} cookies");
     assert!((1..=BACKLOG).contains(&observed), "{observed} passed");
     assert!((1..=BACKLOG).contains(&in_kernel), "{in_kernel} half-open");
-    assert!(cookies > RATE / 10, "{cookies} cookies");
     let service = guard.service(lab, 80).unwrap();
     let reason = service["reason"].as_str().unwrap();
     assert!(
@@ -61,7 +59,9 @@ fn no_more_than_a_backlog_of_syns_reaches_the_stack_before_the_first_cookie() {
         let target = if ipv6 { nginx.ipv6() } else { nginx.ipv4() };
         let flood = flood(target).start(&lab).unwrap();
         wait_until("it protects", SOON, || state(&guard, &lab) == "protecting");
-        wait_until("the flood runs", SOON, || flood.sent().unwrap() > RATE / 2);
+        wait_until("cookies go out", SOON, || {
+            verdict(&guard, &lab, "cookie_sent") > RATE / 10
+        });
         flood.stop().unwrap();
         check(&guard, &lab);
         assert!(guard.stop(Signal::SIGTERM).unwrap().success());
@@ -81,13 +81,13 @@ fn nor_when_the_controller_is_stopped_before_the_flood() {
         let answered = lab.syn_acks_received().unwrap();
         let target = if ipv6 { nginx.ipv6() } else { nginx.ipv4() };
         let flood = flood(target).start(&lab).unwrap();
-        wait_until("the flood runs", SOON, || flood.sent().unwrap() > RATE);
         // Nobody but the data path can have answered all these.
-        let answered = lab.syn_acks_received().unwrap() - answered;
+        wait_until("cookies go out", SOON, || {
+            lab.syn_acks_received().unwrap() - answered > RATE / 4
+        });
         let queued = in_kernel(&lab);
         flood.stop().unwrap();
         guard.child().signal(Signal::SIGCONT).unwrap();
-        assert!(answered > RATE / 4, "{answered} answers, IPv6 {ipv6}");
         assert!((1..=BACKLOG).contains(&queued), "{queued} half-open");
         // And it says why, though nobody was there to see it.
         guard
@@ -157,7 +157,7 @@ fn syns_that_are_reset_at_once_are_a_reason_too() {
         }
         let log = || guard.log().unwrap();
         assert!(
-            flood.started.elapsed() < patiently(Duration::from_secs(15)),
+            flood.started.elapsed() < patiently(SOON),
             "{} sent\n{}",
             flood.sent,
             log()
@@ -186,7 +186,7 @@ fn nor_does_that_need_the_controller() {
     let mut guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
     guard.child().signal(Signal::SIGSTOP).unwrap();
     let mut flood = ResetAtOnce::new(&lab, nginx.ipv6());
-    while flood.started.elapsed() < patiently(Duration::from_secs(3)) {
+    while flood.sent < 3 * ResetAtOnce::RATE {
         flood.send();
     }
     guard.child().signal(Signal::SIGCONT).unwrap();

@@ -113,19 +113,18 @@ fn every_forged_syn_gets_one_answer_and_no_more() {
         .start(&lab)
         .unwrap();
     let sent = flood.join().unwrap();
+    // Long enough for whoever would send an answer again.
     std::thread::sleep(Duration::from_millis(1500));
     let answers = lab.answers_received().unwrap();
     let service = guard.service(&lab, 80).unwrap();
     let cookies = service["counters"]["cookies_sent"].as_u64().unwrap();
-    assert!(sent > 10_000, "{sent}");
+    // Frames may be lost on the way in a busy machine's queues.
+    let came = common::came(&guard, &lab);
+    assert!(came > 1_000 && came <= sent, "{came} of {sent}");
+    assert_eq!(cookies, came);
     assert!(
-        cookies <= sent && answers <= sent,
-        "{sent} SYNs, {cookies} cookies, {answers} answers"
-    );
-    // Some frames may be lost on the way in a busy machine's queues.
-    assert!(
-        cookies > sent * 9 / 10 && answers > sent * 8 / 10,
-        "{sent} {cookies} {answers}"
+        answers <= cookies && answers > cookies / 2,
+        "{cookies} cookies, {answers} answers"
     );
     assert_eq!(service["half_open_kernel"], 0, "{service}");
     assert!(guard.stop_at_once().unwrap().success());

@@ -33,7 +33,7 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
-    /// Measure what syn-guard and the others cost
+    /// Measure what syn-guard and the others cost, or check that it is within limits
     Bench(bench::Options),
     /// Show a flood against nginx: without a guard, with the kernel's cookies, with syn-guard
     Demo(demo::Options),

@@ -352,7 +352,7 @@ impl Controller {
             let end = Instant::now() + DRAIN_AT_EXIT;
             tokio::select! {
                 () = sleep_until(end) => {}
-                _ = stop.changed() => {}
+                _ = stop.changed() => info!("a second signal: not waiting for cookies any longer"),
             }
         }
         let removed = self.interfaces.remove(self.datapath);

@@ -4,15 +4,17 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use xtask::lab::{
-    Flood, Guard, HonestClients, Lab, Nginx, NginxSetup, PAGE, SERVER_IPV4, patience,
-};
+use xtask::lab::{Flood, Guard, HonestClients, Lab, Nginx, NginxSetup, PAGE, SERVER_IPV4};
 
-use crate::common::{SOON, mptcp_listener, verdict, wait_until};
-use crate::{of_the_stack, resets};
+use crate::common::{SOON, came, mptcp_listener, of_the_stack, verdict, wait_until};
+use crate::resets;
 
 /// ACKs a second of the flood.
 const RATE: u64 = 200_000;
+/// Floods are stopped before.
+const LONGEST: Duration = Duration::from_secs(100);
+/// Packets that a flood has at least.
+const MANY: u64 = 20_000;
 /// Stray ACKs a second that the stack may answer.
 const STRAYS: u64 = 500;
 
@@ -54,6 +56,13 @@ fn a_flood_of_syns_and_acks_touches_no_connection() {
     touches_no_connection(Some(20_000));
 }
 
+/// Packets that any reason decided about.
+fn all_verdicts(guard: &Guard, lab: &Lab) -> u64 {
+    let status = guard.status(lab).unwrap();
+    let verdicts = status["verdicts"].as_array().unwrap().iter();
+    verdicts.filter_map(|it| it["packets"].as_u64()).sum()
+}
+
 /// Floods with ACKs, and with so many SYNs a second as well.
 fn touches_no_connection(syns: Option<u64>) {
     let Some(lab) = Lab::for_test().unwrap() else {
@@ -82,18 +91,21 @@ fn touches_no_connection(syns: Option<u64>) {
         let syns = syns.map(|rate| {
             let flood = Flood::new(target)
                 .rate(rate)
-                .duration(Duration::from_secs(20))
+                .duration(LONGEST)
                 .start(&lab)
                 .unwrap();
-            std::thread::sleep(Duration::from_secs(3));
+            wait_until("cookies go out", 4 * SOON, || {
+                verdict(&guard, &lab, "cookie_sent") > 2 * MANY
+            });
             flood
         });
         let resets_before = resets(&lab);
+        let (all_before, syns_before) = (all_verdicts(&guard, &lab), came(&guard, &lab));
         let begun = Instant::now();
         let flood = Flood::new(target)
             .acks()
             .rate(RATE)
-            .duration(Duration::from_secs(12))
+            .duration(LONGEST)
             .start(&lab)
             .unwrap();
         wait_until("the flood runs", SOON, || flood.sent().unwrap() > RATE / 10);
@@ -113,7 +125,12 @@ fn touches_no_connection(syns: Option<u64>) {
         let report = clients.join().unwrap();
         // In the middle of it some speak that were silent since before the guard came.
         silent[..3].iter_mut().for_each(|it| it.ask().unwrap());
-        let rate = flood.sent().unwrap() as f64 / flood.elapsed().as_secs_f64();
+        wait_until("the flood is one", SOON, || {
+            resets(&lab) - resets_before > STRAYS
+                && verdict(&guard, &lab, "ack_flood") > MANY
+                && (syns.is_none() || verdict(&guard, &lab, "no_cookie") > MANY)
+        });
+        assert!(flood.elapsed() < LONGEST, "the clients took longer");
         let sent = flood.stop().unwrap();
         let seconds = begun.elapsed().as_secs_f64();
         let syns = syns.map(|flood| flood.stop().unwrap());
@@ -121,37 +138,27 @@ fn touches_no_connection(syns: Option<u64>) {
         let resets = resets(&lab) - resets_before;
         let dropped = verdict(&guard, &lab, "ack_flood");
         let forged = verdict(&guard, &lab, "no_cookie");
+        let (all_after, syns_after) = (all_verdicts(&guard, &lab), came(&guard, &lab));
         println!(
-            "IPv6 {ipv6}: {rate:.0} ACK/s, {sent} sent in {seconds:.1} s, {syns:?} SYNs: \
-             {dropped} dropped, {resets} RSTs, {forged} no_cookie; honest: {:.1} % of {}, p99 \
+            "IPv6 {ipv6}: {sent} ACKs sent in {seconds:.1} s, {syns:?} SYNs: {dropped} dropped, {resets} RSTs, {forged} no_cookie; honest: {:.1} % of {}, p99 \
              {:?}; {asked} requests on {} connections",
             report.share() * 100.0,
             report.tried,
             report.p99,
             talking.len(),
         );
-        assert!(
-            rate > RATE as f64 * 0.5 / f64::from(patience()),
-            "{rate:.0}/s"
-        );
         assert!(report.share() >= 0.99, "{report:?}");
         // In each second of the clock, of which one more has begun, and on each
         // CPU that packets come to.
         let cpus = std::thread::available_parallelism().unwrap().get() as f64;
         let most = STRAYS as f64 * (seconds + 2.0) * cpus;
-        assert!(resets > STRAYS && (resets as f64) < most, "{resets} RSTs");
+        assert!((resets as f64) < most, "{resets} RSTs");
+        // Of those that came: others were lost in a full ring.
+        let acks = (all_after - all_before) - (syns_after - syns_before);
         assert!(
-            dropped + forged > sent / 2,
-            "{dropped} and {forged} of {sent}"
+            dropped + forged > acks / 2,
+            "{dropped} and {forged} of {acks}"
         );
-        if syns.is_some() {
-            let sent = verdict(&guard, &lab, "cookie_sent");
-            let least = 20_000 / u64::from(patience());
-            assert!(
-                sent > least && forged > least,
-                "{sent} cookies, {forged} no_cookie"
-            );
-        }
         let service = guard.service(&lab, 80).unwrap();
         assert_eq!(service["state"], "protecting");
         assert!(guard.stop_at_once().unwrap().success());
@@ -186,7 +193,6 @@ fn serve(listener: TcpListener) {
 
 #[test]
 fn what_the_stack_answers_itself_gets_in_during_a_flood_of_acks() {
-    const FLOOD: Duration = Duration::from_secs(30);
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
@@ -218,7 +224,7 @@ fn what_the_stack_answers_itself_gets_in_during_a_flood_of_acks() {
             lab.syn_guard_output(&["allow", "add", prefix]).unwrap();
             "allowed"
         };
-        let before = of_the_stack(&lab, "netstat", "TcpExt: ", "SyncookiesRecv");
+        let before = of_the_stack(lab.server(), "netstat", "TcpExt: ", "SyncookiesRecv");
         let (passed, dropped) = (
             verdict(&guard, &lab, reason),
             verdict(&guard, &lab, "ack_flood"),
@@ -226,17 +232,17 @@ fn what_the_stack_answers_itself_gets_in_during_a_flood_of_acks() {
         let flood = Flood::new(target)
             .acks()
             .rate(RATE)
-            .duration(FLOOD)
+            .duration(LONGEST)
             .start(&lab)
             .unwrap();
-        wait_until("too many come", SOON, || {
+        wait_until("too many come", 2 * SOON, || {
             verdict(&guard, &lab, "ack_flood") > dropped + RATE / 10
         });
         let report = HonestClients::new(target).run(&lab).unwrap();
         let lasted = flood.elapsed();
         flood.stop().unwrap();
-        assert!(lasted < FLOOD, "the clients took longer than the flood");
-        let taken = of_the_stack(&lab, "netstat", "TcpExt: ", "SyncookiesRecv") - before;
+        assert!(lasted < LONGEST, "the clients took longer than the flood");
+        let taken = of_the_stack(lab.server(), "netstat", "TcpExt: ", "SyncookiesRecv") - before;
         println!(
             "{target}: honest {:.1} % of {}, {taken} with cookies of the stack",
             report.share() * 100.0,

@@ -12,17 +12,9 @@ mod tries;
 
 use xtask::lab::Lab;
 
-/// A number of the server's stack, from a table of `/proc/net`.
-fn of_the_stack(lab: &Lab, file: &str, table: &str, name: &str) -> u64 {
-    let path = format!("/proc/net/{file}");
-    let text = lab.server().output("cat", &[&path]).unwrap();
-    let mut rows = text.lines().filter(|line| line.starts_with(table));
-    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
-    let at = names.split(' ').position(|it| it == name).unwrap();
-    values.split(' ').nth(at).unwrap().parse().unwrap()
-}
+use common::of_the_stack;
 
 /// RSTs that the server's stack sent.
 fn resets(lab: &Lab) -> u64 {
-    of_the_stack(lab, "snmp", "Tcp: ", "OutRsts")
+    of_the_stack(lab.server(), "snmp", "Tcp: ", "OutRsts")
 }

@@ -6,6 +6,9 @@ use xtask::lab::{Flood, Flow, Guard, HandMade, Lab, Nginx, TcpOptions};
 
 use crate::common::{SOON, page, spoofed, validated, verdict, wait_until};
 
+/// Nothing comes for so long: nothing was to come.
+const SILENCE: Duration = Duration::from_millis(300);
+
 /// Sends a segment of the flow that acknowledges something else.
 fn forge(hand_made: &mut HandMade, flow: &Flow, number: u32) {
     let mut segment = hand_made.segment(flow);
@@ -34,7 +37,7 @@ fn a_cookie_does_not_open_the_way_for_many_tries() {
             verdict(&guard, &lab, "ack_flood") >= dropped + 100
         });
         // Some data may have overtaken its handshake: nobody is reset.
-        let none = hand_made.receive(&flow, Duration::from_millis(300));
+        let none = hand_made.receive(&flow, SILENCE);
         assert_eq!(none.unwrap(), None);
         // And the handshake is finished when it is the honest client's turn.
         std::thread::sleep(Duration::from_millis(1100));
@@ -68,7 +71,7 @@ fn a_service_that_is_switched_off_takes_the_cookies_that_are_out_and_few_tries()
             forge(&mut hand_made, flow, number.into());
         }
         // The stack answers what it is not kept from.
-        let answer = |hand_made: &mut HandMade| hand_made.receive(flow, SOON / 10).unwrap();
+        let answer = |hand_made: &mut HandMade| hand_made.receive(flow, SILENCE).unwrap();
         while answer(&mut hand_made).is_some_and(|answer| answer.flags.rst) {}
         hand_made.ack(flow).unwrap();
         let got = page(&mut hand_made, flow).is_some();
@@ -77,6 +80,9 @@ fn a_service_that_is_switched_off_takes_the_cookies_that_are_out_and_few_tries()
     assert_eq!(verdict(&guard, &lab, "no_cookie"), 0, "nothing is dropped");
     assert!(guard.stop_at_once().unwrap().success());
 }
+
+/// Floods are stopped before.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// For how long after a flood of cookies every segment may belong to one: two ticks of
 /// 2,048 jiffies at HZ=250, and a margin.
@@ -94,11 +100,11 @@ fn a_flood_of_cookies_that_is_over_opens_the_way_for_few_tries() {
     let guard = Guard::start(&lab, &arguments).unwrap();
     let flood = Flood::new(target)
         .rate(200_000)
-        .duration(Duration::from_secs(60))
+        .duration(LONGEST)
         .start(&lab)
         .unwrap();
     // So many that none is remembered.
-    wait_until("cookies go to all", 4 * SOON, || {
+    wait_until("cookies go to all", 6 * SOON, || {
         verdict(&guard, &lab, "cookie_sent") > 1_000_000
     });
     let mut hand_made = HandMade::new(&lab).unwrap();
@@ -116,19 +122,19 @@ fn a_flood_of_cookies_that_is_over_opens_the_way_for_few_tries() {
     let flood = Flood::new(target)
         .acks()
         .rate(400_000)
-        .duration(Duration::from_secs(6))
+        .duration(LONGEST)
         .start(&lab)
         .unwrap();
-    let sent = flood.join().unwrap();
+    // The cells that the flood filled have 15 tries each.
+    let cells = 15 * 65_536;
+    wait_until("they are used up", 6 * SOON, || {
+        verdict(&guard, &lab, "ack_flood") > cells / 10
+    });
+    let sent = flood.stop().unwrap();
     let dropped = verdict(&guard, &lab, "ack_flood");
     let tried = verdict(&guard, &lab, "no_cookie");
     println!("{sent} ACKs: {tried} tried, {dropped} dropped unseen");
-    // The cells that the flood filled have 15 tries each.
-    let cells = 15 * 65_536;
-    assert!(
-        tried < cells + cells / 10 && dropped > cells / 10,
-        "{dropped} of {sent}"
-    );
+    assert!(tried < cells + cells / 10, "{tried} of {sent}");
     assert!(guard.stop_at_once().unwrap().success());
     nginx.stop().unwrap();
 }

@@ -9,10 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use syn_guard::report::SourceReport;
-use xtask::lab::{Flow, Guard, HandMade, Lab, patiently};
+use xtask::lab::{Flow, Guard, HandMade, Lab, Namespace, patiently};
 
-/// Long enough for anything that is to happen at once.
-pub const SOON: Duration = Duration::from_secs(2);
+/// Long enough for anything that is to happen at once, on a machine that others keep busy too.
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// Polls until it holds.
 pub fn wait_until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
@@ -114,6 +114,28 @@ pub fn page(hand_made: &mut HandMade, flow: &mut Flow) -> Option<String> {
         }
     }
     None
+}
+
+/// SYNs that came to port 80: what a flood sent and a full ring lost is not among them.
+pub fn came(guard: &Guard, lab: &Lab) -> u64 {
+    guard.service(lab, 80).unwrap()["counters"]["syns"]
+        .as_u64()
+        .unwrap()
+}
+
+/// A number of a stack, from a table of `/proc/net`.
+pub fn of_the_stack(side: &Namespace, file: &str, table: &str, name: &str) -> u64 {
+    let path = format!("/proc/net/{file}");
+    let text = side.output("cat", &[&path]).unwrap();
+    let mut rows = text.lines().filter(|line| line.starts_with(table));
+    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
+    let at = names.split(' ').position(|it| it == name).unwrap();
+    values.split(' ').nth(at).unwrap().parse().unwrap()
+}
+
+/// SYNs and SYN-ACKs that clients had to send again.
+pub fn syns_sent_again(lab: &Lab) -> u64 {
+    of_the_stack(lab.client(), "netstat", "TcpExt: ", "TCPSynRetrans")
 }
 
 /// How often a reason decided.

@@ -40,10 +40,10 @@ fn a_reload_changes_limits_during_a_flood_and_detaches_nothing() {
     open.write_all(b"GET / HTTP/1.0\r\n").unwrap();
     let flood = Flood::new(target)
         .rate(100)
-        .duration(Duration::from_secs(90))
+        .duration(4 * SOON)
         .start(&lab.lab)
         .unwrap();
-    wait_until("the flood is seen", Duration::from_secs(10), || {
+    wait_until("the flood is seen", SOON, || {
         let service = guard.service(&lab.lab, 80).unwrap();
         service["half_open"].as_u64().unwrap() > 150
     });
@@ -72,7 +72,7 @@ fn a_reload_changes_limits_during_a_flood_and_detaches_nothing() {
         &limit(20_000),
         "detection.max_half_open: 100 -> 20000",
     );
-    wait_until("calm by the higher limit", Duration::from_secs(20), || {
+    wait_until("calm by the higher limit", 2 * SOON, || {
         state(&guard, &lab.lab) == "observing"
     });
     // The flood went on all the time.
@@ -211,7 +211,7 @@ fn limits_of_sources_change_during_a_flood() {
     let flood = Flood::new(nginx.ipv4())
         .rate(5_000)
         .few_sources(2)
-        .duration(Duration::from_secs(60))
+        .duration(3 * SOON)
         .start(&lab.lab)
         .unwrap();
     let dropped = |guard: &Guard| verdict(guard, &lab.lab, "source_limit");
@@ -220,17 +220,20 @@ fn limits_of_sources_change_during_a_flood() {
     assert_eq!(dropped(&guard), 0, "no limit");
     lab.reload(&mut guard, &limits(100), "limits.source_rate: 0 -> 100");
     let before = (dropped(&guard), answered(&guard));
-    std::thread::sleep(Duration::from_secs(2));
+    wait_until("the flood is dropped", SOON, || {
+        dropped(&guard) > before.0 + 4_000
+    });
     let more = (dropped(&guard) - before.0, answered(&guard) - before.1);
-    // Of 10,000 SYNs two sources get 400 answers and what they had saved.
-    assert!(more.0 > 4 * more.1 && more.0 > 1_000, "{more:?}");
+    // Of 5,000 SYNs a second two sources get 200 answers, and what they had saved.
+    assert!(more.0 > 2 * more.1, "{more:?}");
 
     let set = ["set", "limits.source_rate", "0"];
     lab.lab.syn_guard_output(&set).unwrap();
     let before = (dropped(&guard), answered(&guard));
-    std::thread::sleep(Duration::from_secs(1));
-    let more = (dropped(&guard) - before.0, answered(&guard) - before.1);
-    assert!(more.0 == 0 && more.1 > 500, "{more:?}");
+    wait_until("the flood is answered again", SOON, || {
+        answered(&guard) > before.1 + 500
+    });
+    assert_eq!(dropped(&guard), before.0, "no limit again");
     flood.stop().unwrap();
     assert!(guard.stop_at_once().unwrap().success());
 }

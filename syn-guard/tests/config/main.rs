@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use xtask::lab::{Guard, Lab, SERVER_INTERFACE};
 
 /// Long enough for anything that a reload or a second of the controller does.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 /// A guard with a file of its own.
 struct Configured {

@@ -57,14 +57,14 @@ fn a_service_protects_always_never_or_by_itself_as_asked() {
         .duration(Duration::from_secs(60))
         .start(&lab)
         .unwrap();
-    wait_until("over the limit", Duration::from_secs(10), || {
+    wait_until("over the limit", Duration::from_secs(30), || {
         let service = guard.service(&lab, 80).unwrap();
         service["half_open"].as_u64() > service["limit"].as_u64()
     });
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(state(&guard, &lab), "observing");
     assert!(protect("auto").starts_with("service 80: mode observe -> auto, "));
-    wait_until("it protects by itself", Duration::from_secs(5), || {
+    wait_until("it protects by itself", Duration::from_secs(30), || {
         state(&guard, &lab) == "protecting"
     });
     let reason = text(&guard.service(&lab, 80).unwrap(), "reason");

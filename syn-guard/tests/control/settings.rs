@@ -28,7 +28,7 @@ fn a_threshold_that_is_set_during_a_flood_holds_at_once_until_a_reload() {
         .duration(Duration::from_secs(60))
         .start(&lab)
         .unwrap();
-    wait_until("the flood is seen", Duration::from_secs(10), || {
+    wait_until("the flood is seen", Duration::from_secs(30), || {
         guard.service(&lab, 80).unwrap()["half_open"].as_u64() > Some(150)
     });
     assert_eq!(state(&guard, &lab), "observing");
@@ -37,7 +37,7 @@ fn a_threshold_that_is_set_during_a_flood_holds_at_once_until_a_reload() {
         set("detection.max_half_open", "100"),
         "detection.max_half_open: 2000 -> 100\n"
     );
-    wait_until("the new limit holds", Duration::from_secs(3), || {
+    wait_until("the new limit holds", Duration::from_secs(30), || {
         state(&guard, &lab) == "protecting"
     });
     assert_eq!(guard.service(&lab, 80).unwrap()["limit"], 100);

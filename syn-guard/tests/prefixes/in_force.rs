@@ -11,7 +11,7 @@ use xtask::lab::{
 };
 
 use super::common::{self, page, settle, spoofed, wait_until};
-use super::{ANSWER, Listed, REREAD, count, listed};
+use super::{ANSWER, Listed, REREAD, SOON, count, listed};
 
 #[test]
 fn a_denied_source_gets_no_answer_and_its_connections_go_on() {
@@ -113,7 +113,7 @@ fn what_is_forwarded_for_a_denied_source_goes_on() {
                 if segment.is_some_and(|it| it.destination == host && it.flags.syn) {
                     break;
                 }
-                assert!(begun.elapsed() < patiently(ANSWER), "{mode}: {host}");
+                assert!(begun.elapsed() < patiently(SOON), "{mode}: {host}");
             }
         }
         assert_eq!(count(&guard, &lab, "denied"), 0, "{mode}");
@@ -140,10 +140,10 @@ fn an_allowed_source_gets_no_cookie_and_is_not_dropped_under_a_flood() {
         );
         let flood = Flood::new(target)
             .rate(50_000)
-            .duration(Duration::from_secs(20))
+            .duration(3 * SOON)
             .start(lab)
             .unwrap();
-        wait_until("it protects", Duration::from_secs(5), || {
+        wait_until("it protects", SOON, || {
             guard.service(lab, 80).unwrap()["state"] == "protecting"
         });
         let clients = HonestClients {
@@ -164,7 +164,7 @@ fn an_allowed_source_gets_no_cookie_and_is_not_dropped_under_a_flood() {
             before.1,
             "{service}"
         );
-        assert!(count(&guard, lab, "cookies_sent") > 50_000, "{service}");
+        assert!(count(&guard, lab, "cookies_sent") > 1_000, "{service}");
     }
     assert!(guard.stop_at_once().unwrap().success());
 }
@@ -201,11 +201,11 @@ fn a_file_that_is_broken_or_gone_leaves_what_it_said_in_force_and_says_so_once()
     };
     denied(&guard);
     listed_lab.write("deny", "10.7.0.0/16\n10.8.0.1/16\n");
-    guard.child().wait_for_line(&wrong, REREAD).unwrap();
+    guard.child().wait_for_line(&wrong, SOON).unwrap();
     denied(&guard);
     fs::remove_file(listed_lab.file("deny")).unwrap();
     let gone = format!("{file}: No such file or directory");
-    guard.child().wait_for_line(&gone, REREAD).unwrap();
+    guard.child().wait_for_line(&gone, SOON).unwrap();
     denied(&guard);
     std::thread::sleep(REREAD);
     let log = guard.log().unwrap();
@@ -213,7 +213,7 @@ fn a_file_that_is_broken_or_gone_leaves_what_it_said_in_force_and_says_so_once()
         assert_eq!(log.matches(said.as_str()).count(), 1, "{log}");
     }
     listed_lab.write("deny", "10.9.0.0/16\n");
-    wait_until("it is right again", REREAD, || {
+    wait_until("it is right again", SOON, || {
         listed(&guard, lab, "deny") == 1
     });
     let source = spoofed(false, 1);
@@ -257,7 +257,7 @@ fn what_is_listed_for_a_time_ends_without_a_controller_and_outlives_a_kill() {
     assert!(answers(for_a_time) && answers(for_a_time_6), "it is over");
     assert!(!answers(by_config), "what the configuration says is back");
     guard.child().signal(Signal::SIGCONT).unwrap();
-    wait_until("the controller says so, too", REREAD, || {
+    wait_until("the controller says so, too", SOON, || {
         let log = guard.log().unwrap();
         log.contains("the time of 10.7.1.0/24 on the list `deny` is over")
             && listed(&guard, lab, "deny") == 1

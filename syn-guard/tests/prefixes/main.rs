@@ -21,6 +21,11 @@ use xtask::lab::{Guard, HandMade, Lab, Nginx, TcpOptions};
 const ANSWER: Duration = Duration::from_secs(1);
 /// A file is looked at every second.
 const REREAD: Duration = Duration::from_secs(3);
+/// The same on a machine that others keep busy.
+const SOON: Duration = Duration::from_secs(30);
+
+/// To read, load or take out a million prefixes.
+const MILLION: Duration = Duration::from_secs(120);
 
 /// A lab with a file of denied and one of allowed prefixes.
 struct Listed {
@@ -77,10 +82,15 @@ fn count(guard: &Guard, lab: &Lab, name: &str) -> u64 {
     service["counters"][name].as_u64().unwrap()
 }
 
+/// What `status` says of the lists. A controller that is at work on a million prefixes
+/// answers when it is done with them.
 fn listed(guard: &Guard, lab: &Lab, list: &str) -> u64 {
-    guard.status(lab).unwrap()["prefixes"][list]
-        .as_u64()
-        .unwrap()
+    let mut status = Err("not asked".to_owned());
+    common::wait_until("it answers", MILLION, || {
+        status = guard.status(lab).map_err(|error| format!("{error:#}"));
+        status.is_ok()
+    });
+    status.unwrap()["prefixes"][list].as_u64().unwrap()
 }
 
 /// A hundred thousand prefixes, a line each, spread over the addresses as real

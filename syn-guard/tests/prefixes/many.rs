@@ -1,5 +1,6 @@
-//! A controller with many prefixes: how soon they are in force, many that end
-//! together, and more than there is room for.
+//! A controller with many prefixes: they are in force when it begins; many that end
+//! together, and more than there is room for. How long that takes, `cargo xtask bench
+//! --check` compares.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,43 +9,31 @@ use nix::sys::signal::Signal;
 use syn_guard::client;
 use syn_guard::control::ListName;
 use syn_guard_common::abi::MAX_PREFIXES;
-use xtask::lab::{HandMade, Lab, patience};
+use xtask::lab::{HandMade, Lab};
 
 use super::common::{spoofed, wait_until};
-use super::{Listed, REREAD, hundred_thousand, listed};
-
-/// To read, load or take out a million prefixes.
-const MILLION: Duration = Duration::from_secs(60);
+use super::{Listed, MILLION, REREAD, SOON, hundred_thousand, listed};
 
 #[test]
-fn a_controller_has_a_hundred_thousand_prefixes_in_force_within_a_second() {
+fn a_controller_has_a_hundred_thousand_prefixes_in_force_when_it_begins() {
     let Some(lab) = Lab::for_test().unwrap() else {
         return;
     };
     let listed_lab = Listed::new(lab);
     let lab = &listed_lab.lab;
-    let mut rounds = Vec::new();
-    for port in [10_000, 10_001, 10_002] {
-        listed_lab.write("deny", &(hundred_thousand() + "10.7.0.0/16\n"));
-        let begun = Instant::now();
-        let guard = listed_lab.start(&["--mode", "observe"], &[]);
-        let guarding = begun.elapsed();
-        assert!(listed(&guard, lab, "deny") > 95_000, "when it begins");
-        let mut hand_made = HandMade::new(lab).unwrap();
-        assert!(!listed_lab.answers(&mut hand_made, spoofed(false, 1), port));
-        let events = lab.syn_guard_output(&["events", "--json"]).unwrap();
-        let seconds = events.lines().find_map(|line| {
-            let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            event["numbers"]["seconds"].as_f64()
-        });
-        let seconds = seconds.expect(&events);
-        println!("read, merged and loaded in {seconds} s; guarding after {guarding:.3?}");
-        rounds.push(seconds);
-        assert!(guard.stop_at_once().unwrap().success());
-    }
-    // Others may keep the processors busy for a while.
-    let best = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-    assert!(best > 0.0 && best < f64::from(patience()), "{rounds:?}");
+    listed_lab.write("deny", &(hundred_thousand() + "10.7.0.0/16\n"));
+    let guard = listed_lab.start(&["--mode", "observe"], &[]);
+    assert!(listed(&guard, lab, "deny") > 95_000, "when it begins");
+    let mut hand_made = HandMade::new(lab).unwrap();
+    assert!(!listed_lab.answers(&mut hand_made, spoofed(false, 1), 10_000));
+    // It says how long that took.
+    let events = lab.syn_guard_output(&["events", "--json"]).unwrap();
+    let seconds = events.lines().find_map(|line| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event["numbers"]["seconds"].as_f64()
+    });
+    assert!(seconds.is_some_and(|it| it > 0.0), "{events}");
+    assert!(guard.stop_at_once().unwrap().success());
 }
 
 #[test]
@@ -72,16 +61,14 @@ fn many_that_end_together_do_not_hold_the_controller_up() {
         runtime.block_on(add).unwrap();
     }
     println!("{MANY} more in {:.3?}", begun.elapsed());
-    assert!(begun.elapsed() < LASTING / 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LASTING, "the first ones are over already");
     assert_eq!(listed(&guard, lab, "deny"), by_file + u64::from(MANY));
     guard.child().signal(Signal::SIGSTOP).unwrap();
     std::thread::sleep((LASTING + Duration::from_secs(1)).saturating_sub(begun.elapsed()));
-    let begun = Instant::now();
     guard.child().signal(Signal::SIGCONT).unwrap();
-    wait_until("all are over", REREAD, || {
+    wait_until("all are over", SOON, || {
         listed(&guard, lab, "deny") == by_file
     });
-    println!("over after {:.3?}", begun.elapsed());
     let log = guard.log().unwrap();
     let said = log.matches("the time of ").count();
     assert!((2..100).contains(&said), "{log}");

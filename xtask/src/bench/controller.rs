@@ -150,6 +150,15 @@ pub fn measure(services: &[u16], rounds: usize) -> Result<Controller> {
     })
 }
 
+/// Measures one number of services in so many rounds.
+///
+/// # Errors
+/// The lab or the guard fails.
+pub fn measure_services(services: u16, rounds: usize) -> Result<Point> {
+    let rounds = (0..rounds).map(|_| round(services));
+    point(services, &rounds.collect::<Result<Vec<_>>>()?).context("no round")
+}
+
 fn point(services: u16, rounds: &[Round]) -> Option<Point> {
     let spread = |get: fn(&Round) -> f64| Spread::of(rounds.iter().map(get).collect());
     Some(Point {

@@ -113,7 +113,7 @@ fn steps(counts: &[u32], costs: &[Vec<Costs>]) -> Result<Vec<Step>> {
 }
 
 /// So many different /24 of 32.0.0.0/6, a line each, in no order.
-fn prefixes(count: u32) -> String {
+pub(super) fn prefixes(count: u32) -> String {
     let mut text = String::new();
     for index in 0..count {
         // Odd, so no two indices give the same.

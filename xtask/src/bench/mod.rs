@@ -2,14 +2,18 @@
 //!
 //! [`budget`] says what a packet may cost; [`path`], [`alone`], [`flat_out`], [`rates`], [`growth`],
 //! [`size`] and [`controller`] measure, in interleaved rounds; [`report`] makes tables, JSON and a
-//! page of it.
+//! page of it. [`check`] compares with limits what must not become slower, [`bulk`] and [`lists`]
+//! among it.
 
 pub mod alone;
 pub mod budget;
+pub mod bulk;
+pub mod check;
 pub mod controller;
 pub mod defence;
 mod flat_out;
 pub mod growth;
+pub mod lists;
 pub mod path;
 pub mod rates;
 pub mod report;
@@ -84,6 +88,11 @@ pub struct Options {
     /// Write docs/performance.md with its curves and its numbers
     #[arg(long)]
     pub docs: bool,
+    /// Compare with limits what depends on how fast the machine is: what each kind of packet costs,
+    /// cookies, honest connections, CPU, iperf3. Takes some minutes, fails when something is past its
+    /// limit. For before a change lands, on a machine with nothing else to do
+    #[arg(long, conflicts_with_all = ["parts", "rounds", "seconds", "json", "from", "docs"])]
+    pub check: bool,
 }
 
 /// Sets up, builds, measures, and prints tables.
@@ -91,6 +100,9 @@ pub struct Options {
 /// # Errors
 /// It is not root who runs this, something is missing or fails.
 pub fn run(options: &Options, paths: &Paths) -> Result<()> {
+    if options.check {
+        return check::run(paths);
+    }
     let report = match &options.from {
         Some(file) => read(file)?,
         None => measured(options, paths)?,
@@ -123,21 +135,27 @@ fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
 
-fn measured(options: &Options, paths: &Paths) -> Result<Report> {
+/// Installs what is missing and builds.
+fn prepare(need: Need, paths: &Paths) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the bench makes network namespaces and loads eBPF programs; run it as root: \
              sudo -E env \"PATH=$PATH\" cargo xtask bench"
         );
     }
-    let tools = setup::run(Need::Demo, paths)?;
+    let tools = setup::run(need, paths)?;
+    build::run(&tools, paths, true)?;
+    Ok(())
+}
+
+fn measured(options: &Options, paths: &Paths) -> Result<Report> {
+    prepare(Need::Demo, paths)?;
     let mut left_out = Vec::new();
     if options.wants(Part::Rates)
         && let Err(error) = setup::run(Need::Bench, paths)
     {
         left_out.push(LeftOut::new(Defence::Synproxy, format!("{error:#}")));
     }
-    build::run(&tools, paths, true)?;
     let started = Instant::now();
     let report = measure(options, left_out)?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
@@ -276,6 +294,22 @@ mod tests {
         assert!(Args::try_parse_from(["bench", "--from", "x", "--docs"]).is_ok());
         for other in ["path", "--rounds=1", "--seconds=1", "--json=x"] {
             let arguments = ["bench", "--from", "x", other];
+            assert!(Args::try_parse_from(arguments).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_checked_is_not_chosen() {
+        assert!(options(&["--check"]).check);
+        for other in [
+            "path",
+            "--rounds=1",
+            "--seconds=1",
+            "--json=x",
+            "--from=x",
+            "--docs",
+        ] {
+            let arguments = ["bench", "--check", other];
             assert!(Args::try_parse_from(arguments).is_err(), "{other}");
         }
     }

@@ -72,14 +72,15 @@ impl RunningClients {
 }
 
 impl HonestClients {
-    /// 100 connections a second for 2 s, with 3 s for each.
+    /// 100 connections a second for 2 s, with 10 s for each: room for SYNs that are sent again after
+    /// 1, 3 and 7 s, and for a machine that others keep busy.
     #[must_use]
     pub fn new(target: SocketAddr) -> Self {
         Self {
             target,
             rate: 100,
             duration: Duration::from_secs(2),
-            timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(10),
         }
     }
 

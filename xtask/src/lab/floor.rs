@@ -1,10 +1,6 @@
 //! Programs in a guard's place that guards are compared with.
 
-use std::{
-    ffi::OsStr,
-    thread,
-    time::{Duration, Instant},
-};
+use std::ffi::OsStr;
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -41,14 +37,6 @@ impl Floor {
     /// Frames sent back so far.
     pub fn frames(&self) -> Result<u64> {
         Ok(self.count.get(&0, 0)?.iter().sum())
-    }
-
-    /// Frames sent back a second, measured for a while.
-    pub fn frames_per_second(&self, duration: Duration) -> Result<f64> {
-        let (start, before) = (Instant::now(), self.frames()?);
-        thread::sleep(duration);
-        let sent = self.frames()? - before;
-        Ok(sent as f64 / start.elapsed().as_secs_f64())
     }
 }
 

@@ -14,8 +14,8 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use super::{Child, Lab, SERVER_INTERFACE, SharedMaps, Size, fetch};
 use crate::build::Paths;
 
-/// How long a start may take: the verifier reads the programs.
-const START: Duration = Duration::from_secs(30);
+/// How long a start may take, with a million prefixes on a machine that others keep busy.
+const START: Duration = Duration::from_secs(120);
 /// How long a stop may take, with the wait for cookies that are out.
 const STOP: Duration = Duration::from_secs(15);
 /// The variable that names the engine of every guard, for tests that run with

@@ -86,12 +86,34 @@ impl Iperf {
         direction: Direction,
         seconds: u32,
     ) -> Result<Throughput> {
+        let report = self.run(lab, server, direction, &format!("--time={seconds}"))?;
+        let [up, down] = received(&report, direction, "bits_per_second")?;
+        Ok(Throughput {
+            up: up / 1e9,
+            down: down / 1e9,
+        })
+    }
+
+    /// Sends so many bytes each way, however long that takes; returns how many the server and the
+    /// client received.
+    pub fn carry(
+        &self,
+        lab: &Lab,
+        server: IpAddr,
+        direction: Direction,
+        bytes: u64,
+    ) -> Result<[u64; 2]> {
+        let report = self.run(lab, server, direction, &format!("--bytes={bytes}"))?;
+        Ok(received(&report, direction, "bytes")?.map(|bytes| bytes as u64))
+    }
+
+    /// A client's report.
+    fn run(&self, lab: &Lab, server: IpAddr, direction: Direction, amount: &str) -> Result<Value> {
         self.wait_until_listening(lab)?;
         let mut client = lab.client().command_within_a_minute("iperf3");
         client
             .args(["--json", "--client", &server.to_string()])
-            .args(["--port", &self.port.to_string()])
-            .args(["--time", &seconds.to_string()]);
+            .args(["--port", &self.port.to_string(), amount]);
         match direction {
             Direction::Up => {}
             Direction::Down => {
@@ -109,25 +131,20 @@ impl Iperf {
         if let Some(error) = report.get("error") {
             bail!("iperf3 to {server}, {direction:?}: {error}");
         }
-        let received = |sum: &str| {
-            report["end"][sum]["bits_per_second"]
-                .as_f64()
-                .map(|bits| bits / 1e9)
-                .with_context(|| format!("no {sum} in {report}"))
-        };
-        Ok(match direction {
-            Direction::Up => Throughput {
-                up: received("sum_received")?,
-                down: 0.0,
-            },
-            Direction::Down => Throughput {
-                up: 0.0,
-                down: received("sum_received")?,
-            },
-            Direction::Both => Throughput {
-                up: received("sum_received")?,
-                down: received("sum_received_bidir_reverse")?,
-            },
-        })
+        Ok(report)
     }
+}
+
+/// What a report says that the server and the client received; 0 where nothing was sent.
+fn received(report: &Value, direction: Direction, unit: &str) -> Result<[f64; 2]> {
+    let sum = |name: &str| {
+        report["end"][name][unit]
+            .as_f64()
+            .with_context(|| format!("no {unit} of {name} in {report}"))
+    };
+    Ok(match direction {
+        Direction::Up => [sum("sum_received")?, 0.0],
+        Direction::Down => [0.0, sum("sum_received")?],
+        Direction::Both => [sum("sum_received")?, sum("sum_received_bidir_reverse")?],
+    })
 }

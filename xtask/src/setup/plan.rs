@@ -31,7 +31,7 @@ pub enum Need {
     Demo,
     /// `cargo xtask bench` with the others that syn-guard is compared with.
     Bench,
-    /// `cargo xtask test`.
+    /// `cargo xtask test`, and `cargo xtask bench --check`.
     Test,
     /// `cargo xtask test --kernel`.
     OldKernel,

@@ -62,7 +62,7 @@ fn point(services: u16) -> controller::Point {
 }
 
 /// A bit of everything.
-pub(super) fn report() -> Report {
+pub(in crate::bench) fn report() -> Report {
     let step = |count| Step {
         count,
         cookie: spread(70.0, 75.0, 80.0),

@@ -83,4 +83,4 @@ impl fmt::Display for LeftOut {
 }
 
 #[cfg(test)]
-mod examples;
+pub(super) mod examples;

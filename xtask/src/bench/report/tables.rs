@@ -163,8 +163,8 @@ fn alone(rows: &[Row]) -> Table {
     let mut table = Table::new(
         "A packet in the programs alone",
         "Mean time of the programs over frames that are on no wire (`BPF_PROG_TEST_RUN`), in the \
-         cache of the core that runs them. `cargo xtask test -- -p syn-guard --test budget` fails \
-         when a line costs half as much again, by a piece of work measured beside it.",
+         cache of the core that runs them. `cargo xtask bench --check` fails when a line costs half \
+         as much again, by the floor and a piece of work measured beside it.",
         &["packet", "floor, ns", "above it, ns", "rounds", "may be"],
     );
     table.rows = rows.iter().map(cost).collect();
