@@ -30,14 +30,15 @@ impl Controller {
             return;
         }
         let kind = self.engine.kind();
-        // What the stack would misread no cookie carries, before the first one of the
-        // kernel's goes.
+        // At once, for what the other engine still makes is lost. The kernel makes no
+        // cookies before its settings are made, and they are last.
+        self.tell("engine", Self::tell_limits);
+        // What the stack would misread no cookie carries.
         self.services.cookie_timestamps().set_engine(kind);
         self.tell("engine", |controller| {
             controller
                 .services
-                .refresh(&mut controller.datapath, &mut controller.event_log)?;
-            controller.tell_limits()
+                .refresh(&mut controller.datapath, &mut controller.event_log)
         });
         self.keep_kernel_engine_or_say();
         let text = format!(

@@ -228,13 +228,8 @@ mod tests {
     fn who_does_not_answer_everybody_is_picky() {
         let least_ttl = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let least: i32 = 255;
-        let program = [libc::sock_filter {
-            // BPF_RET: all of the packet.
-            code: 6,
-            jt: 0,
-            jf: 0,
-            k: u32::MAX,
-        }];
+        // BPF_RET: all of the packet.
+        let program = [socket2::SockFilter::new(6, 0, 0, u32::MAX)];
         let filtered = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         filtered.attach_filter(&program).unwrap();
         // SAFETY: the value has the length that is given.

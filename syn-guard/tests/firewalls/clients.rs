@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use xtask::lab::{HonestClients, HonestReport, Lab, RunningClients, patiently};
+use xtask::lab::{Guard, HonestClients, HonestReport, Lab, RunningClients, patiently};
+
+use crate::common::validated;
 
 /// Each of 20 clients gets its page.
 #[track_caller]
@@ -17,6 +19,14 @@ pub fn twenty(lab: &Lab, target: SocketAddr, what: &str) {
     let report = clients.run(lab).unwrap();
     assert_eq!(report.tried, 20);
     all_served(&report, &format!("{what}, {target}"));
+}
+
+/// Most of `tried` connections were made from cookies. Not all: the stack gets a SYN now
+/// and then, and after each change of the rules, so that the guard sees who answers.
+#[track_caller]
+pub fn with_cookies(guard: &Guard, lab: &Lab, tried: usize) {
+    let validated = validated(guard, lab);
+    assert!(validated * 10 >= tried as u64 * 8, "{validated} of {tried}");
 }
 
 /// Clients of a port that was published just now are served, at once and when

@@ -3,8 +3,7 @@
 
 use xtask::lab::{Guard, Lab, Nginx, PUBLISHED_PORT, Podman, SERVER_IPV4};
 
-use crate::clients::{none_lost_while, twenty, twenty_from_now_on};
-use crate::common::validated;
+use crate::clients::{none_lost_while, twenty, twenty_from_now_on, with_cookies};
 use crate::{CHANGES, PROTECT};
 
 #[test]
@@ -20,7 +19,7 @@ fn a_host_that_runs_podman_and_its_published_port_are_served() {
     let guard = Guard::start(&lab, &PROTECT).unwrap();
     twenty(&lab, nginx.ipv4(), "the host's own service");
     twenty(&lab, nginx.ipv6(), "the host's own service");
-    assert_eq!(validated(&guard, &lab), 40);
+    with_cookies(&guard, &lab, 40);
     // It publishes for IPv4 only.
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
     twenty(&lab, published, "podman's published port");
@@ -45,7 +44,7 @@ fn no_connection_of_the_host_is_lost_while_podman_starts_and_stops_a_container()
             podman.start().unwrap();
         }
     });
-    assert!(validated(&guard, &lab) >= tried as u64);
+    with_cookies(&guard, &lab, tried);
     let published = (SERVER_IPV4, PUBLISHED_PORT).into();
     twenty_from_now_on(&lab, published, "podman's published port");
     assert!(guard.stop_at_once().unwrap().success());

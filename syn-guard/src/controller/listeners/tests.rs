@@ -262,6 +262,7 @@ fn what_the_program_set_goes_before_what_the_settings_say() {
         ttl: Some(9),
         hop_limit: Some(8),
         auto_flow_label: Some(false),
+        is_picky: false,
     };
     let mut host = host();
     let before = on(&host, &both, "2001:db8::1", 0);
@@ -273,6 +274,14 @@ fn what_the_program_set_goes_before_what_the_settings_say() {
     assert_eq!((ipv6.mss, ipv6.ttl, ipv6.scale), (1000, 8, 0));
     assert_eq!((ipv6.window, ipv6.window_with_timestamps), (5000, 4940));
     assert_eq!(on(&host, &both, "198.18.0.1", 0).ttl, 9);
+    assert_eq!(ipv6.flags & listener_flags::NO_COOKIES, 0);
+    let picky = SocketOptions {
+        is_picky: true,
+        ..set
+    };
+    host.options.insert(1, picky);
+    let picky = on(&host, &both, "198.18.0.1", 0);
+    assert_ne!(picky.flags & listener_flags::NO_COOKIES, 0);
     // A larger one than the route's does not count.
     host.options.insert(
         1,
