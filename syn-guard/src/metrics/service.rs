@@ -71,6 +71,11 @@ const GAUGES: &[Row<ServiceReport>] = &[
         "1 while the service protects though it is under no flood.",
         |s| u64::from(s.flood.crowd),
     ),
+    (
+        "without_cookies",
+        "1 while the service answers with no cookies somewhere although it protects, or would: the stack was not seen to answer there, or connections made from cookies were lost.",
+        |s| u64::from(!s.stands_back.is_empty()),
+    ),
 ];
 
 /// Gauges without a value where there is no limit.
