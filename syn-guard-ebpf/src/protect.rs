@@ -64,7 +64,7 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     let mut kernels = 0;
     let by_kernel = engine::makes_kernels();
     if by_kernel {
-        match kernels_cookie(context, syn) {
+        match kernels_cookie(context, syn, listener) {
             Ok(cookie) => kernels = cookie,
             Err(reason) => return reason,
         }
@@ -131,8 +131,17 @@ fn look_up_now_and_then(
 
 /// A cookie of the kernel's.
 #[inline(always)]
-fn kernels_cookie(context: &XdpContext, syn: &Syn) -> Result<u32, Reason> {
-    let Some(socket) = Socket::find(context.as_ptr(), &syn.flow) else {
+fn kernels_cookie(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Result<u32, Reason> {
+    let socket = Socket::find(context.as_ptr(), &syn.flow);
+    let now_gone = u8::from(socket.is_none());
+    // SAFETY: a map value; written only when it changes.
+    unsafe {
+        let gone = addr_of_mut!((*listener).gone);
+        if gone.read_volatile() != now_gone {
+            gone.write_volatile(now_gone);
+        }
+    }
+    let Some(socket) = socket else {
         debug!(context, "no listener on port {}", syn.flow.local_port);
         return Err(Reason::NoListener);
     };

@@ -12,7 +12,7 @@
 //! The kernel's own cookies are validated behind all of it.
 
 use syn_guard_common::abi::{EngineKind, settings_flags};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::datapath::{Engine, Features, one_line};
 use crate::kernel::interfaces::{InterfaceError, interfaces};
@@ -88,6 +88,21 @@ impl Surroundings {
             obstacle: obstacle(netfilter, guarded)?,
             no_pick_up: sysctl::get_u64(LOOSE).is_ok_and(|loose| loose == 0),
         })
+    }
+
+    /// Says what else the start goes by.
+    pub fn say(&self) {
+        if !self.netfilter.rules {
+            return;
+        }
+        info!(
+            "there are firewall rules: cookies go out where the kernel itself was seen to answer"
+        );
+        if self.no_pick_up {
+            info!(
+                "{LOOSE} is 0: conntrack takes up no connection whose SYN it did not see, so it is told of those that cookies begin"
+            );
+        }
     }
 
     /// What the data path is told.

@@ -179,6 +179,7 @@ impl Controller {
         let surroundings = Surroundings::look(&options.interfaces, &mut false)?;
         let engine = EngineInUse::new(&datapath.features, surroundings.obstacle.clone());
         info!("engine {}: {}", engine.name(), engine.why());
+        surroundings.say();
         let now = clock::now_ns();
         let keys = if datapath.takeover == Takeover::Continued {
             KeyRing::continued(now)

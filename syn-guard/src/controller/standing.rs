@@ -13,6 +13,8 @@ use crate::events::{EventKind, EventLog, Level};
 /// Why cookies do not go to the clients of an own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
+    /// Socket look-ups from the guarded interfaces do not find the listener.
+    NotFound,
     /// The stack answered none of its last SYNs.
     Unanswered,
     /// Connections made from cookies were lost.
@@ -26,6 +28,9 @@ impl Standing {
         if stands_back(listener.back_since, listener.stood_back, now) {
             return Some(Self::StandsBack);
         }
+        if listener.gone != 0 {
+            return Some(Self::NotFound);
+        }
         let needs_proof = listener.flags & listener_flags::PROOF != 0;
         (needs_proof && is_unanswered(listener.proved_at, listener.asked_at, now))
             .then_some(Self::Unanswered)
@@ -36,6 +41,9 @@ impl Standing {
         let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let list = list.join(", ");
         match self {
+            Self::NotFound => format!(
+                "no cookies on {list}: look-ups from the guarded interface do not find the listener, which is bound to another one (SO_BINDTODEVICE) or has just gone"
+            ),
             Self::Unanswered => format!(
                 "no cookies on {list}: the host answers none of the SYNs there itself (a firewall drops them, or they are led to another socket or host)"
             ),
@@ -48,18 +56,22 @@ impl Standing {
 
 /// What is to be said of a service with these listeners.
 pub fn words(listeners: &[(ListenerKey, Listener)], now_ns: u64) -> Vec<String> {
-    [Standing::StandsBack, Standing::Unanswered]
-        .into_iter()
-        .filter_map(|standing| {
-            let mut addresses: Vec<IpAddr> = listeners
-                .iter()
-                .filter(|(_, listener)| Standing::of(listener, now_ns) == Some(standing))
-                .map(|(key, _)| IpAddr::from(key.address))
-                .collect();
-            addresses.sort_unstable();
-            (!addresses.is_empty()).then(|| standing.words(&addresses))
-        })
-        .collect()
+    [
+        Standing::StandsBack,
+        Standing::NotFound,
+        Standing::Unanswered,
+    ]
+    .into_iter()
+    .filter_map(|standing| {
+        let mut addresses: Vec<IpAddr> = listeners
+            .iter()
+            .filter(|(_, listener)| Standing::of(listener, now_ns) == Some(standing))
+            .map(|(key, _)| IpAddr::from(key.address))
+            .collect();
+        addresses.sort_unstable();
+        (!addresses.is_empty()).then(|| standing.words(&addresses))
+    })
+    .collect()
 }
 
 /// Takes an event of the data path; false when it is about something else.
@@ -103,24 +115,29 @@ mod tests {
             ..fine
         };
         let no_rules = Listener { flags: 0, ..silent };
+        let gone = Listener {
+            gone: 1,
+            ..no_rules
+        };
         let listeners = [
             (key("198.18.0.2"), silent),
             (key("198.18.0.1"), silent),
             (key("198.18.0.3"), fine),
             (key("2001:db8::1"), back),
             (key("198.18.0.4"), no_rules),
+            (key("198.18.0.5"), gone),
         ];
         let words = words(&listeners, now);
-        assert_eq!(words.len(), 2);
+        assert_eq!(words.len(), 3);
         assert!(
             words[0].starts_with("stands back on 2001:db8::1:"),
             "{}",
             words[0]
         );
         assert!(
-            words[1].starts_with("no cookies on 198.18.0.1, 198.18.0.2:"),
+            words[2].starts_with("no cookies on 198.18.0.1, 198.18.0.2:"),
             "{}",
-            words[1]
+            words[2]
         );
     }
 }

@@ -232,8 +232,9 @@ impl DataPath {
                 }
                 Err(error) => {
                     tried.push(format!("{} mode: {}", mode.name(), one_line(&error)));
-                    if advised.is_empty() {
-                        advised = advice(errno(&error));
+                    let number = errno(&error);
+                    if advised.is_empty() || number == Some(libc::EEXIST) {
+                        advised = advice(number);
                     }
                 }
             }

@@ -63,6 +63,9 @@ pub(super) fn advice(errno: Option<i32>) -> &'static str {
         Some(libc::ERANGE | libc::EINVAL) => {
             "; a large MTU or LRO may be in the way: lower the MTU or `ethtool -K IFACE lro off`"
         }
+        Some(libc::EEXIST) => {
+            "; an interface above or below it has an XDP program already (a bridge and its port, a bond and its member): guard one of them, not both"
+        }
         Some(libc::ENOMEM) => {
             "; the network card may have too few queues: `ethtool -L IFACE combined N` with half of them"
         }
