@@ -184,7 +184,9 @@ pub fn check(handshake: &Handshake) {
                 timestamps: false,
                 ..*ack
             };
-            let left = stripped.check(key).expect("a stripped ACK's cookie is good");
+            let left = stripped
+                .check(key)
+                .expect("a stripped ACK's cookie is good");
             assert_eq!(left.mss(), terms.mss());
             assert!(!left.timestamps() && !left.scaling() && !left.sack() && !left.ecn());
         }

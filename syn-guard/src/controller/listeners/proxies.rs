@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::kernel::sock_diag::Listener;
 
-/// The name of the program that only looks as if it served a port.
-pub(super) const PROXY: &str = "docker-proxy";
+/// The names of programs that only look as if they served a port: docker's and podman's,
+/// which hold the ports that they publish.
+pub(super) const PROXIES: [&str; 2] = ["docker-proxy", "conmon"];
 
-/// The listeners of `docker-proxy`: connections from outside are forwarded
+/// The listeners of these programs: connections from outside are forwarded
 /// to a container before they would reach them.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
@@ -35,7 +36,10 @@ impl Proxies {
             let programs = program_of(&new);
             self.known.extend(new.into_iter().map(|inode| {
                 let program = programs.get(&inode).map(String::as_str);
-                (inode, program == Some(PROXY))
+                (
+                    inode,
+                    program.is_some_and(|program| PROXIES.contains(&program)),
+                )
             }));
         }
         let mut ports = BTreeSet::new();

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::entry::FULL_NS;
-use super::proxies::PROXY;
+use super::proxies::PROXIES;
 use super::*;
 use crate::controller::route_classes::{Classes, Path};
 use crate::controller::routes::RouteClasses;
@@ -223,8 +223,8 @@ fn a_proxys_listeners_are_left_out_and_said_once() {
     let news = proxies.leave_out(&mut first, |inodes| {
         assert_eq!(inodes.len(), 3);
         HashMap::from([
-            (1, PROXY.to_owned()),
-            (2, PROXY.to_owned()),
+            (1, PROXIES[0].to_owned()),
+            (2, PROXIES[1].to_owned()),
             (3, "sshd".to_owned()),
         ])
     });

@@ -34,7 +34,7 @@ impl Services {
         for port in ports {
             info!(
                 port,
-                "docker-proxy listens there, which gets none of the connections from outside: they are forwarded to a container, which syn-guard does not guard"
+                "docker-proxy or podman's conmon listens there, which gets none of the connections from outside: they are forwarded to a container, which syn-guard does not guard"
             );
         }
         self.options.follow(
