@@ -185,6 +185,10 @@ fn answer(
     let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
     // SAFETY: a map value.
     let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
+    if listener.flags & listener_flags::NO_COOKIES != 0 {
+        // The stack has no way back to this client.
+        return None;
+    }
     let now = syn.now_ns;
     let (terms, cookie) = if by_kernel {
         let terms = Terms::grant_by_kernel(&options, ecn, listener.flags);

@@ -34,6 +34,8 @@ pub struct Path {
     pub hop_limit: u8,
     /// ECN is accepted whatever the settings say.
     pub ecn: bool,
+    /// Nothing goes there: the stack answers no SYN from there.
+    pub silent: bool,
 }
 
 /// A device that routes leave by.
@@ -94,6 +96,7 @@ impl Path {
             segments: metrics.initrwnd,
             hop_limit,
             ecn: metrics.ecn,
+            silent: metrics.silent,
         }
     }
 }
@@ -144,12 +147,14 @@ impl Classes {
             .collect();
         all.sort_unstable_by_key(|(place, _)| *place);
         // The default route's; without one, that of the largest prefix.
-        let base = all.first().map_or(otherwise, |(_, path)| **path);
+        let mut answered = all.iter().filter(|(_, path)| !path.silent);
+        let base = answered.next().map_or(otherwise, |(_, path)| **path);
         let too_many = || Self {
             cut: true,
             ..Self::one(Path {
                 mss: paths
                     .iter()
+                    .filter(|path| !path.silent)
                     .fold(base.mss, |least, path| least.min(path.mss)),
                 ..base
             })
@@ -283,6 +288,7 @@ mod tests {
         segments: 0,
         hop_limit: 64,
         ecn: false,
+        silent: false,
     };
 
     fn with_mss(mss: u16) -> Path {
@@ -360,6 +366,28 @@ mod tests {
         }
         let key = all.prefixes.keys().map(|key| key.bits).max();
         assert_eq!(key, Some(128));
+    }
+
+    #[test]
+    fn where_nothing_goes_is_a_class_of_its_own_and_never_the_first() {
+        let silent = Path {
+            silent: true,
+            ..PATH
+        };
+        let paths = [silent, with_mss(1000)];
+        let all = classes(&[("0.0.0.0/0", 0), ("198.18.0.0/15", 1)], &paths);
+        let is_silent = |class| {
+            all.all()
+                .any(|(number, path)| number == class && path.silent)
+        };
+        assert!(!is_silent(0));
+        assert_eq!(mss(&all, "198.18.0.1"), 1000);
+        let everybody = key("0.0.0.0".parse().unwrap(), 0).route_key();
+        assert!(
+            all.prefixes
+                .get(&everybody)
+                .is_some_and(|class| is_silent(*class))
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Unicast routes of the main table, with what a SYN-ACK by them depends on.
+//! Routes of the main table, with what a SYN-ACK by them depends on.
 //!
 //! Routes of other tables (policy routing, VRF), routes for one TOS, and what
 //! path MTU discovery learned of single clients are left out.
@@ -13,8 +13,10 @@ use super::netlink::{NetlinkError, attributes, dump};
 
 /// Bytes of `struct rtmsg`.
 const HEADER: usize = 12;
-/// `RTN_UNICAST` and `RT_TABLE_MAIN` of `rtnetlink.h`.
+/// `RTN_UNICAST`, `RTN_BLACKHOLE`, `RTN_UNREACHABLE`, `RTN_PROHIBIT` and `RT_TABLE_MAIN` of
+/// `rtnetlink.h`.
 const UNICAST: u8 = 1;
+const SILENT: [u8; 3] = [6, 7, 8];
 const MAIN: u32 = 254;
 /// `RTNH_F_DEAD`: its device is down.
 const DEAD: u32 = 1;
@@ -47,6 +49,8 @@ pub struct Metrics {
     pub initrwnd: u32,
     /// ECN is accepted whatever `net.ipv4.tcp_ecn` says (`features ecn`).
     pub ecn: bool,
+    /// Nothing goes there (`blackhole`, `unreachable`, `prohibit`).
+    pub silent: bool,
 }
 
 /// How a route leaves this host: metrics and devices, several for a route
@@ -134,7 +138,7 @@ impl Collected {
     }
 }
 
-/// One `RTM_NEWROUTE`; none where it is no unicast route of the main table.
+/// One `RTM_NEWROUTE`; none where it is no such route of the main table.
 fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
     // struct rtmsg: destination's and source's bits at 1 and 2, TOS at 3,
     // table at 4, type at 7, flags at 8.
@@ -143,7 +147,8 @@ fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
     };
     let flags = parse_u32(payload.get(8..12).unwrap_or_default())?;
     let unusable = flags & DEAD != 0;
-    if kind != UNICAST || from != 0 || tos != 0 || unusable {
+    let silent = SILENT.contains(&kind);
+    if (kind != UNICAST && !silent) || from != 0 || tos != 0 || unusable {
         return Ok(None);
     }
     let mut address: IpAddr = if ipv6 {
@@ -174,6 +179,11 @@ fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
     }
     way.devices.sort_unstable();
     way.devices.dedup();
+    if silent {
+        // IPv6 names the loopback device.
+        way = Way::default();
+        way.metrics.silent = true;
+    }
     Ok((table == MAIN).then_some((Prefix { length, address }, metric, way)))
 }
 

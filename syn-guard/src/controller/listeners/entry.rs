@@ -86,8 +86,11 @@ impl Host {
                 | flag(settings.window_scaling, listener_flags::WINDOW_SCALING)
                 | flag(settings.ecn != 0 || path.ecn, listener_flags::ECN)
                 // `bpf_sk_assign_tcp_reqsk` refuses an MPTCP listener; one that is picky
-                // answers only some SYNs.
-                | flag(listener.mptcp || options.is_picky, listener_flags::NO_COOKIES)
+                // answers only some SYNs. To some clients there is no way back.
+                | flag(
+                    listener.mptcp || options.is_picky || (path.silent && !first),
+                    listener_flags::NO_COOKIES,
+                )
                 | flag(routed, listener_flags::ROUTED)
                 | flag(self.needs_proof, listener_flags::PROOF)
                 | flag(settings.reflect_tos, listener_flags::REFLECT_TOS)
