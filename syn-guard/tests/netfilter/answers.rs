@@ -31,7 +31,7 @@ fn ask(hand_made: &mut HandMade, service: SocketAddr, index: u16) -> (Flow, u8) 
     let mut flow = hand_made.syn(source, service, TcpOptions::FULL).unwrap();
     loop {
         let frame = hand_made.receive_frame(SOON).unwrap();
-        let frame = frame.expect("an answer").to_vec();
+        let frame = frame.unwrap().to_vec();
         let found = Segment::parse(&frame).filter(|segment| {
             segment.source == service && segment.destination == source && segment.flags.is_syn_ack()
         });
