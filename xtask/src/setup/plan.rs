@@ -21,8 +21,7 @@ const DEBIAN_LLVM_DEV: [&str; 5] = [
     "libxml2-dev",
 ];
 
-/// What the tools are wanted for; each needs all of the one before, but only the bench needs what
-/// is for the bench.
+/// What the tools are wanted for; each needs all of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// `cargo xtask build`.
@@ -40,7 +39,7 @@ pub enum Need {
 impl Need {
     /// Whether who has this need has the other one too.
     pub(super) fn includes(self, other: Self) -> bool {
-        other == self || (other < self && other != Self::Bench)
+        other <= self
     }
 }
 

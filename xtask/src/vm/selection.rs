@@ -124,6 +124,7 @@ pub(super) const FILES: &[TestFile] = &[
             "needs no kernel",
         )]),
     ),
+    file("syn-guard", "netfilter", All("nft is not in the machine")),
     file("syn-guard", "open_connections", Nothing),
     file(
         "syn-guard",
