@@ -157,7 +157,7 @@ fn complete(
     }
     // SAFETY: a socket that is not yet given back.
     let full = unsafe { bpf_skc_to_tcp_sock(socket.as_ptr()) };
-    if full.is_null() || is_behind_its_handshake(hash, full.cast(), full_until) {
+    if full.is_null() || is_behind_its_handshake(hash, cookie, full.cast(), full_until) {
         socket.release();
         return None;
     }
@@ -181,7 +181,7 @@ fn complete(
         if let Some(listener) = listeners::find(flow) {
             standing::handed_over(listener);
         }
-        filters::remember_completed(hash);
+        filters::remember_completed(hash, cookie);
         sources::completed(service.slot, flow);
         count::service(service.slot, |counters| counters.cookies_validated += 1);
         return Some(Reason::CookieValidated);
@@ -217,8 +217,13 @@ fn note_lost(
 /// passes; as another handshake the stack would drop it. But where the accept
 /// queue is full the ACK comes to nothing, and the stack would answer RST.
 #[inline(always)]
-fn is_behind_its_handshake(hash: u32, listener: *const c_void, full_until: u64) -> bool {
-    if !filters::just_completed(hash) {
+fn is_behind_its_handshake(
+    hash: u32,
+    cookie: u32,
+    listener: *const c_void,
+    full_until: u64,
+) -> bool {
+    if !filters::just_completed(hash, cookie) {
         return false;
     }
     // SAFETY: by the callers, a listener that is not yet given back.
@@ -246,6 +251,7 @@ fn without_cookie(
     flow: &Flow,
     hash: u32,
 ) -> Option<Reason> {
+    let cookie = tcp.acknowledgement.wrapping_sub(1);
     let listener = listeners::find(flow)?;
     let sent = sent::lately(hash, false);
     if sent == Sent::No || !standing::is_straight(listener, clock::now_ns()) {
@@ -264,7 +270,7 @@ fn without_cookie(
             bpf_skc_to_tcp_sock(socket.as_ptr()),
         )
     };
-    if full.is_null() || is_behind_its_handshake(hash, full.cast(), full_until) {
+    if full.is_null() || is_behind_its_handshake(hash, cookie, full.cast(), full_until) {
         socket.release();
         return None;
     }
@@ -273,7 +279,6 @@ fn without_cookie(
     let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
     if kernels && engine::makes_kernels() {
-        let cookie = tcp.acknowledgement.wrapping_sub(1);
         if has_room && handed::is_waiting(hash, cookie) {
             standing::lost(listener, &flow.local, service.slot, clock::now_ns());
         }
@@ -281,7 +286,7 @@ fn without_cookie(
     }
     if kernels {
         // Its data may stand right behind it.
-        filters::remember_completed(hash);
+        filters::remember_completed(hash, cookie);
         return None;
     }
     sent::tried(hash);

@@ -204,12 +204,12 @@ pub fn may_be_half_open(hash: u32) -> bool {
     unsafe { cells.cast::<u64>().add(cell).read_volatile() != 0 }
 }
 
-/// The handshake of this flow goes to the stack now.
+/// The handshake of this flow goes to the stack now, with this cookie.
 #[inline(always)]
-pub fn remember_completed(hash: u32) {
+pub fn remember_completed(hash: u32, cookie: u32) {
     if let Some(cell) = JUST_COMPLETED.get_ptr_mut(hash & (JUST_COMPLETED_CELLS - 1)) {
         // SAFETY: this CPU's own value.
-        unsafe { *cell = (u64::from(hash) << 32) | (jiffies() & 0xffff_ffff) }
+        unsafe { *cell = (u64::from(hash ^ cookie) << 32) | (jiffies() & 0xffff_ffff) }
     }
     if let Some(lately) = COMPLETED_LATELY.get_ptr_mut(0) {
         // SAFETY: this CPU's own value.
@@ -244,14 +244,15 @@ pub fn completed_lately() -> u32 {
 /// interrupts; less than a client waits before it sends again.
 const BATCH_JIFFIES: u32 = 8;
 
-/// Whether the handshake of this flow went to the stack within the last few
-/// jiffies on this CPU.
+/// Whether the handshake of this flow with this cookie went to the stack within the last
+/// few jiffies on this CPU: another one's is of a client that comes again.
 #[inline(always)]
-pub fn just_completed(hash: u32) -> bool {
+pub fn just_completed(hash: u32, cookie: u32) -> bool {
     let Some(cell) = JUST_COMPLETED.get_ptr(hash & (JUST_COMPLETED_CELLS - 1)) else {
         return false;
     };
     // SAFETY: this CPU's own value.
     let cell = unsafe { *cell };
-    (cell >> 32) as u32 == hash && (jiffies() as u32).wrapping_sub(cell as u32) <= BATCH_JIFFIES
+    (cell >> 32) as u32 == hash ^ cookie
+        && (jiffies() as u32).wrapping_sub(cell as u32) <= BATCH_JIFFIES
 }

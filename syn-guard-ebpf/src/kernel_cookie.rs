@@ -76,7 +76,7 @@ pub fn valid(tcp: &Tcp, flow: &Flow, hash: u32, service: &Service) -> Reason {
     if let Some(listener) = listeners::find(flow) {
         standing::handed_over(listener);
     }
-    filters::remember_completed(hash);
+    filters::remember_completed(hash, cookie);
     sources::completed(service.slot, flow);
     count::service(service.slot, |counters| counters.cookies_validated += 1);
     Reason::CookieValidated

@@ -131,6 +131,11 @@ pub fn handed_over(listener: *mut Listener) {
 pub fn lost(listener: *mut Listener, own: &Address, slot: u32, now_ns: u64) {
     let now = moment(now_ns);
     // SAFETY: as above.
+    if unsafe { is_back(listener, now) } {
+        // A connection of before.
+        return;
+    }
+    // SAFETY: as above.
     let began = unsafe {
         let lost = addr_of_mut!((*listener).lost);
         let (more, too_much) = with_loss(lost.read_volatile());

@@ -67,7 +67,9 @@ pub fn handle(
         filters::mark_established(hash);
         return Reason::Segment;
     }
-    if engine::is_kernel_only() && filters::just_completed(hash) {
+    if engine::is_kernel_only()
+        && filters::just_completed(hash, tcp.acknowledgement.wrapping_sub(1))
+    {
         // Right behind its handshake, which the stack has not seen yet.
         socket.release();
         return Reason::Segment;

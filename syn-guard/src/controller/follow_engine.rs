@@ -20,13 +20,13 @@ impl Controller {
                 return;
             }
         }
-        self.keep_conntrack_program();
         let needs_proof = self.needs_proof();
         self.services.set_needs_proof(needs_proof);
         if !self
             .engine
             .follow(self.surroundings.obstacle.clone(), now_ns())
         {
+            self.keep_conntrack_program();
             return;
         }
         let kind = self.engine.kind();
@@ -53,6 +53,7 @@ impl Controller {
         };
         self.event_log
             .push(EventKind::Engine, level, None, text, &[]);
+        self.keep_conntrack_program();
     }
 
     /// Firewall rules changed.

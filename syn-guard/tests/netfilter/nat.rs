@@ -34,7 +34,7 @@ const FOR_IPV6: &str = "table ip6 sg_nat {
 }";
 /// So many of fifty clients a second may lose their connection until the kernel makes
 /// cookies.
-const LOST: usize = 20;
+const LOST: usize = 2;
 
 /// Behind NAT the kernel makes cookies, and says why.
 #[track_caller]
