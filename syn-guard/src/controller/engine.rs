@@ -12,9 +12,10 @@
 //! The kernel's own cookies are validated behind all of it.
 
 use syn_guard_common::abi::{EngineKind, settings_flags};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::datapath::{Engine, Features, one_line};
+use super::rules::Rules;
+use crate::datapath::{Engine, Features};
 use crate::kernel::interfaces::{InterfaceError, interfaces};
 use crate::kernel::netfilter::Netfilter;
 use crate::kernel::sysctl;
@@ -77,12 +78,12 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Looks around. `said`: it was said that netfilter cannot be read.
+    /// Looks around.
     ///
     /// # Errors
     /// The kernel does not tell of interfaces.
-    pub fn look(guarded: &[String], said: &mut bool) -> Result<Self, InterfaceError> {
-        let netfilter = netfilter(said);
+    pub fn look(guarded: &[String], rules: &mut Rules) -> Result<Self, InterfaceError> {
+        let netfilter = rules.read();
         Ok(Self {
             netfilter,
             obstacle: obstacle(netfilter, guarded)?,
@@ -132,28 +133,6 @@ fn obstacle(netfilter: Netfilter, guarded: &[String]) -> Result<Option<Obstacle>
         .into_iter()
         .find(|it| guarded.contains(&it.name) && it.port_of.as_deref() == Some("bridge"))
         .map(|it| Obstacle::BridgePort(it.name)))
-}
-
-/// What netfilter does; where that cannot be found out, the worst.
-fn netfilter(said: &mut bool) -> Netfilter {
-    match Netfilter::read() {
-        Ok(found) => {
-            *said = false;
-            found
-        }
-        Err(error) => {
-            if !std::mem::replace(said, true) {
-                warn!(
-                    "whether there are firewall rules and NAT cannot be read ({}): cookies are made as if there were",
-                    one_line(&error)
-                );
-            }
-            Netfilter {
-                nat: true,
-                rules: true,
-            }
-        }
-    }
 }
 
 /// The engine that makes cookies.

@@ -12,7 +12,7 @@ impl Controller {
     /// Has the other engine make cookies where something is in the way of this one, or
     /// is no more.
     pub(super) fn keep_engine(&mut self) {
-        let found = Surroundings::look(&self.options.interfaces, &mut self.netfilter_said);
+        let found = Surroundings::look(&self.options.interfaces, &mut self.rules);
         match found {
             Ok(found) => self.surroundings = found,
             Err(error) => {
@@ -21,11 +21,18 @@ impl Controller {
             }
         }
         let needs_proof = self.needs_proof();
-        self.services.set_needs_proof(needs_proof);
+        let other_proof = self.services.set_needs_proof(needs_proof);
         if !self
             .engine
             .follow(self.surroundings.obstacle.clone(), now_ns())
         {
+            if other_proof {
+                self.tell("listeners", |controller| {
+                    controller
+                        .services
+                        .refresh(&mut controller.datapath, &mut controller.event_log)
+                });
+            }
             self.keep_conntrack_program();
             return;
         }
@@ -58,11 +65,9 @@ impl Controller {
 
     /// Firewall rules changed.
     pub(super) fn rules_changed(&mut self) {
+        self.rules.changed();
         self.keep_engine();
         self.tell("listeners", |controller| {
-            controller
-                .services
-                .refresh_listeners(&mut controller.datapath)?;
             controller.services.forget_proofs(&mut controller.datapath)
         });
     }

@@ -28,6 +28,7 @@ mod report;
 mod requests;
 mod route_classes;
 mod routes;
+mod rules;
 mod services;
 mod slots;
 mod standing;
@@ -63,6 +64,7 @@ use kernel_engine::KernelSettings;
 use keys::KeyRing;
 use limits::Limits;
 use prefixes::Prefixes;
+use rules::Rules;
 use services::Services;
 
 /// How often accept queues are looked at while a service protects.
@@ -97,8 +99,7 @@ pub struct Controller {
     interfaces: Interfaces,
     engine: EngineInUse,
     surroundings: Surroundings,
-    /// It was said that netfilter cannot be read.
-    netfilter_said: bool,
+    rules: Rules,
     /// It was said that the program for conntrack cannot be loaded.
     conntrack_said: bool,
     services: Services,
@@ -137,7 +138,7 @@ impl Controller {
                     interfaces,
                     engine,
                     surroundings,
-                    netfilter_said: false,
+                    rules: Rules::default(),
                     conntrack_said: false,
                     services,
                     prefixes,
@@ -176,7 +177,7 @@ impl Controller {
                 options.detection.mode = Mode::Observe;
             }
         }
-        let surroundings = Surroundings::look(&options.interfaces, &mut false)?;
+        let surroundings = Surroundings::look(&options.interfaces, &mut Rules::default())?;
         let engine = EngineInUse::new(&datapath.features, surroundings.obstacle.clone());
         info!("engine {}: {}", engine.name(), engine.why());
         surroundings.say();

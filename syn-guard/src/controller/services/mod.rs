@@ -215,9 +215,10 @@ impl Services {
         &mut self.lives
     }
 
-    /// Whether only the stack's own answers say who is there for clients.
-    pub const fn set_needs_proof(&mut self, needs: bool) {
-        self.host.needs_proof = needs;
+    /// Whether only the stack's own answers say who is there for clients; true where that is
+    /// news, which the data path must be told.
+    pub const fn set_needs_proof(&mut self, needs: bool) -> bool {
+        std::mem::replace(&mut self.host.needs_proof, needs) != needs
     }
 
     /// Whether SYNs of a service may go to the stack although it protects, or come to

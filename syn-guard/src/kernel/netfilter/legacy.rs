@@ -8,6 +8,7 @@ const NAMES: [&str; 2] = [
 
 /// The names of the tables, each once for each family that has it; none where the
 /// kernel has no iptables-legacy.
+#[must_use]
 pub fn tables() -> Vec<String> {
     NAMES
         .iter()

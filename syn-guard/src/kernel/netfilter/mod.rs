@@ -12,9 +12,9 @@ mod legacy;
 pub use chains::{Chain, chains};
 pub use changes::RuleChanges;
 pub use hooks::{Hook, hooks};
+pub use legacy::tables as legacy_tables;
 
 use super::netlink::NetlinkError;
-use legacy::tables;
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6` of `linux/netfilter.h`.
 const FAMILIES: [u8; 2] = [2, 10];
@@ -63,7 +63,7 @@ impl Netfilter {
         for chain in chains()? {
             found.add_chain(&chain);
         }
-        for table in tables() {
+        for table in legacy_tables() {
             found.rules = true;
             found.nat |= table == "nat";
         }

@@ -1,0 +1,88 @@
+//! What netfilter does, read as seldom as can be: a host may have thousands of chains.
+
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use crate::datapath::one_line;
+use crate::kernel::netfilter::{Netfilter, legacy_tables};
+
+/// How old it may be. nftables tells of its changes, and of iptables-legacy's tables it is
+/// looked at each time which there are; what else hangs in netfilter does not tell.
+const AT_LATEST: Duration = Duration::from_secs(10);
+
+/// What netfilter does, as it was read last.
+#[derive(Debug, Default)]
+pub struct Rules {
+    found: Netfilter,
+    tables: Vec<String>,
+    read_at: Option<Instant>,
+    /// It was said that it cannot be read.
+    said: bool,
+}
+
+impl Rules {
+    /// nftables tells of a change.
+    pub const fn changed(&mut self) {
+        self.read_at = None;
+    }
+
+    /// What netfilter does now; where that cannot be found out, the worst.
+    pub fn read(&mut self) -> Netfilter {
+        let tables = legacy_tables();
+        let fresh = self.read_at.is_some_and(|at| at.elapsed() < AT_LATEST);
+        if fresh && tables == self.tables {
+            return self.found;
+        }
+        self.tables = tables;
+        self.found = match Netfilter::read() {
+            Ok(found) => {
+                self.read_at = Some(Instant::now());
+                self.said = false;
+                found
+            }
+            Err(error) => {
+                self.read_at = None;
+                if !std::mem::replace(&mut self.said, true) {
+                    warn!(
+                        "whether there are firewall rules and NAT cannot be read ({}): cookies are made as if there were",
+                        one_line(&error)
+                    );
+                }
+                Netfilter {
+                    nat: true,
+                    rules: true,
+                }
+            }
+        };
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_again_once_something_changed() {
+        let mut rules = Rules::default();
+        rules.read();
+        if rules.read_at.is_none() {
+            // Not even root may read it here.
+            assert!(rules.said && rules.found.nat);
+            return;
+        }
+        // What is remembered counts, as long as nothing changes.
+        let other = Netfilter {
+            nat: !rules.found.nat,
+            ..rules.found
+        };
+        let right = std::mem::replace(&mut rules.found, other);
+        assert_eq!(rules.read(), other);
+        rules.changed();
+        assert_eq!(rules.read(), right);
+        rules.found = other;
+        rules.tables.push("a table that is no more".to_owned());
+        assert_eq!(rules.read(), right);
+    }
+}
