@@ -56,6 +56,7 @@ fn path(mss: u16) -> Path {
         segments: 0,
         hop_limit: 64,
         ecn: false,
+        silent: false,
     }
 }
 
