@@ -166,7 +166,9 @@ fn complete(
         count::service(service.slot, |counters| counters.cookies_rejected += 1);
         return Some(Reason::ReplayedAck);
     }
-    note_lost(service, flow, hash, cookie, listener, full.cast());
+    // SAFETY: as above.
+    let has_room = unsafe { accept_queue::may_be_full(full.cast()) } == Some(false);
+    note_try(service, flow, hash, cookie, listener, has_room);
     // SAFETY: a map value.
     let (our_scale, most_mss) = unsafe {
         let listener = listeners::for_client(flow, listener, flags);
@@ -194,21 +196,22 @@ fn complete(
     Some(Reason::CookieFailed)
 }
 
-/// A cookie whose connection was handed over comes again: it is not there, although the
-/// accept queue has room. Something between here and the socket takes such packets.
+/// Takes note of a valid cookie: of one that comes again although the accept queue has room,
+/// and of a queue that may be full.
 #[inline(always)]
-fn note_lost(
+fn note_try(
     service: &Service,
     flow: &Flow,
     hash: u32,
     cookie: u32,
     listener: *mut Listener,
-    socket: *const c_void,
+    has_room: bool,
 ) {
-    // SAFETY: by the callers, a listener that is not yet given back.
-    let has_room = unsafe { accept_queue::may_be_full(socket) } == Some(false);
-    if has_room && handed::is_waiting(hash, cookie) {
-        standing::lost(listener, &flow.local, service.slot, clock::now_ns());
+    let now = clock::now_ns();
+    if !has_room {
+        standing::may_be_full(now);
+    } else if handed::is_waiting(hash, cookie) {
+        standing::came_again(listener, &flow.local, service.slot, now);
     }
 }
 
@@ -279,9 +282,7 @@ fn without_cookie(
     let kernels = kernel_cookie::check(&socket, packet, headers);
     socket.release();
     if kernels && engine::makes_kernels() {
-        if has_room && handed::is_waiting(hash, cookie) {
-            standing::lost(listener, &flow.local, service.slot, clock::now_ns());
-        }
+        note_try(service, flow, hash, cookie, listener, has_room);
         return Some(kernel_cookie::valid(tcp, flow, hash, service));
     }
     if kernels {

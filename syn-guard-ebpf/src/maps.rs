@@ -193,3 +193,8 @@ pub static CONNTRACK_PROGRAM: ProgramArray = ProgramArray::pinned(1, 0);
 /// One value: a second, and SYNs with a small MSS that passed in it.
 #[map]
 pub static SMALL_MSS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+
+/// One value: when a connection was last handed over whose accept queue may have been full,
+/// a moment; 0: never.
+#[map]
+pub static LAST_FULL: Array<u32> = Array::pinned(1, 0);

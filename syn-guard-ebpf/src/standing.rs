@@ -12,8 +12,11 @@ use syn_guard_common::abi::{
 };
 use syn_guard_common::address::Address;
 
-use crate::maps::EVENTS;
+use crate::maps::{EVENTS, LAST_FULL};
 use crate::zero::zero;
+
+/// For how long a cookie may come again, moments (`abi/handed`: `AGAIN`).
+const TRIES: Moment = 64;
 
 /// Why a SYN must go to the stack, if it must.
 #[inline(always)]
@@ -123,6 +126,39 @@ pub fn handed_over(listener: *mut Listener) {
                 addr_of_mut!((*listener).stood_back).write_volatile(0);
             }
         }
+    }
+}
+
+/// A connection is handed over whose accept queue may be full: the stack may drop it, and
+/// its cookie comes again.
+#[inline(always)]
+pub fn may_be_full(now_ns: u64) {
+    let now = u32::from(moment(now_ns));
+    if let Some(last) = LAST_FULL.get_ptr_mut(0) {
+        // SAFETY: a map value; written only when it changes.
+        unsafe {
+            if last.read_volatile() != now {
+                last.write_volatile(now);
+            }
+        }
+    }
+}
+
+/// Whether an accept queue may have been full since the first of the tries that a cookie
+/// has.
+#[inline(always)]
+fn was_full_lately(now: Moment) -> bool {
+    LAST_FULL
+        .get(0)
+        .is_some_and(|last| *last != 0 && now.wrapping_sub(*last as Moment) < TRIES)
+}
+
+/// A cookie whose connection was handed over comes again, although the accept queue has
+/// room: it is not there.
+#[inline(always)]
+pub fn came_again(listener: *mut Listener, own: &Address, slot: u32, now_ns: u64) {
+    if !was_full_lately(moment(now_ns)) {
+        lost(listener, own, slot, now_ns);
     }
 }
 

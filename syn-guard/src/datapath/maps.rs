@@ -84,6 +84,7 @@ impl Maps {
             "HALF_OPEN_FILTER",
             "HANDED_OVER",
             "JUST_COMPLETED",
+            "LAST_FULL",
             "PREFIX_SKETCH",
             "SKETCH_TOTALS",
             "SMALL_MSS",
