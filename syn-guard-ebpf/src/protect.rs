@@ -50,10 +50,7 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     // SAFETY: a map value; what the controller writes meanwhile may be torn
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
-    if listener_flags & listener_flags::NO_COOKIES != 0
-        || !syn.headers.is_answerable()
-        || syn.headers.is_source_routed(&Packet::of_xdp(context))
-    {
+    if listener_flags & listener_flags::NO_COOKIES != 0 || !syn.headers.is_answerable() {
         return Reason::Unanswerable;
     }
     if let Some(reason) = standing::why_not(listener, listener_flags, syn.now_ns) {

@@ -87,30 +87,6 @@ impl Headers {
         self.ip <= ETHERNET + VLAN_TAG
     }
 
-    /// Whether an IPv4 packet asks to be sent by a way of its source's choice (loose or strict
-    /// source route, RFC 791 section 3.1) with its first option that is no NOP. The stack
-    /// drops such a packet, unless it was told to take it (`accept_source_route`).
-    #[inline(always)]
-    #[must_use]
-    pub fn is_source_routed<F: Frame>(&self, frame: &F) -> bool {
-        const NOP: u32 = 1;
-        const LOOSE: u32 = 131;
-        const STRICT: u32 = 137;
-        if self.ipv6 || self.tcp <= self.ip + IPV4 {
-            return false;
-        }
-        let Some(options) = frame.chunk::<4>(self.ip + IPV4) else {
-            return false;
-        };
-        let mut kinds = options.u32::<0>();
-        for _ in 0..3 {
-            if kinds >> 24 == NOP {
-                kinds <<= 8;
-            }
-        }
-        matches!(kinds >> 24, LOOSE | STRICT)
-    }
-
     /// Finds the TCP header behind Ethernet, up to two VLAN tags, IPv4 with
     /// options or IPv6 with extension headers.
     ///

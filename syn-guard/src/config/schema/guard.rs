@@ -48,7 +48,7 @@ pub const TABLE: Table = Table {
             name: "engine",
             kind: Kind::One(Scalar::Choice(&["auto", "reqsk", "kernel"])),
             computed: None,
-            doc: "Who makes and validates SYN cookies: syn-guard itself (`reqsk`, Linux 6.9), or the kernel. `auto` takes the best that the kernel has.",
+            doc: "Who makes and validates SYN cookies: syn-guard itself (`reqsk`, Linux 6.9), or the kernel. `auto` takes the best that the kernel has. With NAT in the namespace, or on a bridge's port whose packets the firewall gets, the kernel does for as long as that is so, whatever stands here.",
             restart: true,
             flag: Some("--engine"),
             get: |wanted, _| Some(word(wanted.engine)),

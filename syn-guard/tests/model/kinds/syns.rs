@@ -69,13 +69,6 @@ pub fn answered() -> Vec<Kind> {
             both(|it| it.tags = vec![(PROVIDER_VLAN, 0x6005)]),
         ),
         (
-            "SYN with an IPv4 source route",
-            vec![
-                syn(|it| it.ip_options = vec![131, 7, 4, 198, 18, 0, 9, 0]),
-                syn(|it| it.ip_options = vec![1, 137, 7, 4, 198, 18, 0, 9]),
-            ],
-        ),
-        (
             "SYN with IPv4 options",
             vec![
                 syn(|it| it.ip_options = vec![0x94, 4, 0, 0]),

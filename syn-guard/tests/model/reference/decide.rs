@@ -103,10 +103,7 @@ impl World {
         }
 
         let listener = entry.listener;
-        if listener.flags & listener_flags::NO_COOKIES != 0
-            || located.tags > 1
-            || is_source_routed(frame, &located)
-        {
+        if listener.flags & listener_flags::NO_COOKIES != 0 || located.tags > 1 {
             return self.syn_passes(&flow, Reason::Unanswerable);
         }
         if listener.full_until_ns != 0 {
@@ -358,15 +355,4 @@ fn checksums_are_right(frame: &Frame, located: &Located) -> bool {
     pseudo.extend([0, 0, 0, 6]);
     let unfinished = sum(&[&pseudo]).to_be_bytes();
     sum(&[&pseudo, segment]) == 0xffff || segment[16..18] == unfinished
-}
-
-/// Whether the first IPv4 option that is no NOP is a source route; more than three NOPs
-/// before it nobody sends.
-fn is_source_routed(frame: &Frame, located: &Located) -> bool {
-    if located.source.is_ipv6() {
-        return false;
-    }
-    let options = &frame.readable()[located.ip_at + 20..located.tcp_at];
-    let first = options.iter().take(4).find(|kind| **kind != 1);
-    first.is_some_and(|kind| [131, 137].contains(kind))
 }
