@@ -21,12 +21,13 @@ pub fn twenty(lab: &Lab, target: SocketAddr, what: &str) {
     all_served(&report, &format!("{what}, {target}"));
 }
 
-/// Most of `tried` connections were made from cookies. Not all: the stack gets a SYN now
-/// and then, and after each change of the rules, so that the guard sees who answers.
+/// More than half of `tried` connections were made from cookies. Not all: the stack gets a
+/// SYN now and then, and with each of the many changes of a reload, so that the guard sees
+/// who answers.
 #[track_caller]
 pub fn with_cookies(guard: &Guard, lab: &Lab, tried: usize) {
     let validated = validated(guard, lab);
-    assert!(validated * 10 >= tried as u64 * 8, "{validated} of {tried}");
+    assert!(validated * 2 > tried as u64, "{validated} of {tried}");
 }
 
 /// Clients of a port that was published just now are served, at once and when
