@@ -257,7 +257,9 @@ fn without_cookie(
     let cookie = tcp.acknowledgement.wrapping_sub(1);
     let listener = listeners::find(flow)?;
     let sent = sent::lately(hash, false);
-    if sent == Sent::No || !standing::is_straight(listener, clock::now_ns()) {
+    if (sent == Sent::No && !may_be_replayed(tcp, hash))
+        || !standing::is_straight(listener, clock::now_ns())
+    {
         return None;
     }
     let socket = Socket::find(context.as_ptr(), flow)?;
