@@ -118,9 +118,10 @@ impl Map {
             MapType::Array => Kind::Array,
             MapType::Hash | MapType::LruHash | MapType::LpmTrie => Kind::Entries,
             MapType::RingBuf => Kind::Ring,
-            MapType::PerCpuArray | MapType::PerCpuHash | MapType::PerfEventArray => {
-                return Ok(None);
-            }
+            MapType::PerCpuArray
+            | MapType::PerCpuHash
+            | MapType::PerfEventArray
+            | MapType::ProgramArray => return Ok(None),
             other => bail!("the map {name} is a {other:?}: is it per CPU?"),
         };
         Ok(Some(Self {
