@@ -41,13 +41,14 @@ mod protect;
 mod seed;
 mod segment;
 mod sent;
-mod small_mss;
+mod silent;
 mod sockets;
 mod sources;
 mod standing;
 mod state;
 mod stray;
 mod syn;
+mod unusual;
 mod validate;
 mod zero;
 

@@ -8,8 +8,9 @@ use syn_guard_common::abi::{
     CONNECTION_WORDS, CookieKeys, ESTABLISHED_CELLS, EVENT_BYTES, HALF_OPEN_CELLS, HANDED_CELLS,
     HalfOpen, JUST_COMPLETED_CELLS, LEAST_SLOTS, Listener, ListenerKey, MAX_HALF_OPEN,
     MAX_LISTENERS, MAX_PREFIXES, MAX_ROUTES, MAX_SOURCES, NEAR_LISTENERS as NEAR_LISTENER_CELLS,
-    NEAR_WORDS, NearListener, OWN_MAC_CELLS, PrefixEntry, REASONS, SENT_CELLS, SOURCE_CELLS,
-    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
+    NEAR_WORDS, NearListener, OWN_MAC_CELLS, PrefixEntry, REASONS, SENT_CELLS, SILENT_CELLS,
+    SOURCE_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey,
+    SourceSample,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -73,6 +74,10 @@ pub static PREFIX_FILTER: Array<PrefixFilter> = Array::pinned(1, 0);
 /// By cell: the host's own hardware addresses.
 #[map]
 pub static OWN_MACS: Array<u64> = Array::pinned(OWN_MAC_CELLS, 0);
+
+/// By cell: sources that the stack answers nothing.
+#[map]
+pub static SILENT_SOURCES: Array<Address> = Array::pinned(SILENT_CELLS, 0);
 
 /// Half-open connections.
 #[map]
@@ -192,7 +197,7 @@ pub static CONNTRACK_PROGRAM: ProgramArray = ProgramArray::pinned(1, 0);
 
 /// One value: a second, and SYNs with a small MSS that passed in it.
 #[map]
-pub static SMALL_MSS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+pub static UNUSUAL: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 
 /// One value: when a connection was last handed over whose accept queue may have been full,
 /// a moment; 0: never.

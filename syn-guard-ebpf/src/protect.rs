@@ -15,7 +15,9 @@ use crate::maps::COOKIE_KEYS;
 use crate::sockets::{Known, Socket, known};
 use crate::state::Service;
 use crate::syn::Syn;
-use crate::{clock, count, engine, filters, kernel_cookie, listeners, sent, small_mss, standing};
+use crate::{
+    clock, count, engine, filters, kernel_cookie, listeners, sent, silent, standing, unusual,
+};
 
 /// A listener is looked up once in so many jiffies: 8 to 80 ms.
 const PROBE_JIFFIES: u32 = 8;
@@ -50,7 +52,11 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     // SAFETY: a map value; what the controller writes meanwhile may be torn
     // between two versions of it, both of them true a moment ago.
     let listener_flags = unsafe { addr_of!((*listener).flags).read_volatile() };
-    if listener_flags & listener_flags::NO_COOKIES != 0 || !syn.headers.is_answerable() {
+    if listener_flags & listener_flags::NO_COOKIES != 0
+        || !syn.headers.is_answerable()
+        || silent::is_silent(&syn.flow.remote)
+        || unusual::headers_pass(&syn.headers, syn.now_ns)
+    {
         return Reason::Unanswerable;
     }
     if let Some(reason) = standing::why_not(listener, listener_flags, syn.now_ns) {
@@ -177,7 +183,7 @@ fn answer(
     let options = read_options(&packet, headers, tcp);
     if options.found & engine::known_signatures() != 0
         || headers.tcp + headers.segment_length > packet.length()
-        || small_mss::passes(&options, !flow.remote.is_ipv4(), syn.now_ns)
+        || unusual::mss_passes(&options, !flow.remote.is_ipv4(), syn.now_ns)
     {
         return None;
     }
@@ -185,8 +191,8 @@ fn answer(
     let ecn = headers.asks_for_ecn(&packet, tcp, traffic_class);
     // SAFETY: a map value.
     let listener = unsafe { &*listeners::for_client(flow, listener, listener_flags) };
-    if listener.flags & listener_flags::NO_COOKIES != 0 {
-        // The stack has no way back to this client.
+    if listener.flags & (listener_flags::NO_COOKIES | listener_flags::CLOSED) != 0 {
+        // The stack has no way back to this client, or answers others only.
         return None;
     }
     let now = syn.now_ns;

@@ -159,6 +159,8 @@ fn interfaces_that_cannot_be_guarded() {
     has(&line, &["sg-tunnel is no Ethernet interface", "--iface"]);
     nothing_is_left(&lab);
 
+    let none = "ip -4 route del default; ip -6 route del default";
+    lab.server().output("sh", &["-ec", none]).unwrap();
     let line = fails(1, &mut guard(&lab, &["run"]));
     has(&line, &["there is no default route", "--iface"]);
     nothing_is_left(&lab);

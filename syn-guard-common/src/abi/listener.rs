@@ -67,6 +67,9 @@ pub mod listener_flags {
     /// There are firewall rules: no cookie goes before the stack was seen to answer a SYN
     /// as this listener.
     pub const PROOF: u32 = 512;
+    /// The stack answers only some clients, who have a route class of their own; those who
+    /// have none get no cookies. Goes with [`ROUTED`].
+    pub const CLOSED: u32 = 1024;
 }
 
 /// A listener on an own address: what its SYN-ACK says, and whether it is

@@ -16,6 +16,7 @@ mod sample;
 mod sent;
 mod service;
 mod settings;
+mod silent;
 mod standing;
 mod tracking;
 mod verdict;
@@ -47,6 +48,7 @@ pub use sent::{
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::{Settings, settings_flags};
+pub use silent::{SILENT_CELLS, silent_cell};
 pub use standing::{
     Moment, asks, is_proved, is_unanswered, moment, stands_back, with_hand_over, with_loss,
 };

@@ -113,7 +113,7 @@ fn load(
             xdp_mode: wanted.xdp_mode,
             services: count_services(&wanted.options)?,
             without_reqsk: false,
-            small_mss_rate: LoadOptions::SMALL_MSS_RATE,
+            unusual_rate: LoadOptions::UNUSUAL_RATE,
         },
     )?;
     if wanted.ebpf_log != LogLevel::Off {

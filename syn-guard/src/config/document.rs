@@ -55,6 +55,7 @@ fn sample(key: &Key) -> String {
         ("lists", "allow_files") => "[\"/etc/syn-guard/allowed\"]",
         ("lists", "deny") => "[\"198.51.100.0/24\"]",
         ("lists", "deny_files") => "[\"/etc/syn-guard/denied\"]",
+        (_, "open_to") => "[\"10.0.0.0/8\", \"2001:db8:1::/48\"]",
         (_, "mode") => "\"protect\"",
         (_, "max_unanswered_rate") => "1000",
         _ => "128",

@@ -7,6 +7,7 @@
 
 mod apply;
 mod clock;
+mod closed;
 mod data_events;
 mod engine;
 mod error;
@@ -22,6 +23,7 @@ mod listeners;
 mod lives;
 mod merging;
 mod options;
+mod place;
 mod prefixes;
 mod reasons;
 mod report;

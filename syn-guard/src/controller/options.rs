@@ -96,6 +96,8 @@ pub struct ServiceOptions {
     pub max_half_open: Option<u64>,
     /// See [`Detection::max_unanswered_rate`].
     pub max_unanswered_rate: Option<u64>,
+    /// To whom a firewall lets the stack answer; empty: everybody.
+    pub open_to: Vec<IpNet>,
 }
 
 /// The first step of the ladder: the kernel gives up half-open connections

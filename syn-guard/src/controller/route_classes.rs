@@ -1,10 +1,11 @@
 //! Route classes: sets of clients whose route makes the SYN-ACK another one.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
 
 use syn_guard_common::abi::RouteKey;
 
+use super::closed::{Closed, Closures};
+use super::place::Place;
 use crate::kernel::TcpSettings;
 use crate::kernel::route_metrics::{Routes, Way};
 
@@ -36,6 +37,8 @@ pub struct Path {
     pub ecn: bool,
     /// Nothing goes there: the stack answers no SYN from there.
     pub silent: bool,
+    /// The services that answer no SYN from there.
+    pub closed: Closed,
 }
 
 /// A device that routes leave by.
@@ -97,8 +100,20 @@ impl Path {
             hop_limit,
             ecn: metrics.ecn,
             silent: metrics.silent,
+            closed: 0,
         }
     }
+}
+
+/// The clients of a family, whatever their routes.
+#[derive(Clone, Copy, Debug)]
+pub struct Clients<'a> {
+    /// Of IPv6, or of IPv4.
+    pub ipv6: bool,
+    /// The path where there is no route.
+    pub otherwise: Path,
+    /// To whom services are closed.
+    pub closures: &'a Closures,
 }
 
 /// The route classes of a family.
@@ -126,29 +141,38 @@ impl Classes {
         }
     }
 
-    /// The classes of these routes, whose ways have these `paths`; `otherwise`
-    /// is the path where there is no route. A path that had a class `before`
+    /// The classes of these routes, whose ways have these `paths`. A path that had a class `before`
     /// keeps it: connections that are being made go by it. With more classes or
-    /// prefixes than there is room for, everybody gets the least MSS.
+    /// prefixes than there is room for, everybody gets the least MSS, and a service that
+    /// is closed to some is closed to all.
     #[must_use]
     pub fn new(
         routes: &Routes,
         paths: &[Path],
-        otherwise: Path,
+        clients: &Clients<'_>,
         before: Option<&Self>,
         max_prefixes: usize,
     ) -> Self {
-        let mut all: Vec<_> = routes
+        let mut all: BTreeMap<Place, Path> = routes
             .by_prefix
             .iter()
             .filter_map(|(prefix, way)| {
-                Some((key(prefix.address, prefix.length), paths.get(*way)?))
+                let place = Place::new(prefix.address, prefix.length);
+                Some((place, *paths.get(*way)?))
             })
             .collect();
-        all.sort_unstable_by_key(|(place, _)| *place);
         // The default route's; without one, that of the largest prefix.
-        let mut answered = all.iter().filter(|(_, path)| !path.silent);
-        let base = answered.next().map_or(otherwise, |(_, path)| **path);
+        let mut answered = all.values().filter(|path| !path.silent);
+        let mut base = *answered.next().unwrap_or(&clients.otherwise);
+        let everybody = Place::everybody(clients.ipv6);
+        if !(routes.others || routes.cut || all.is_empty()) {
+            // No way back to anybody else.
+            all.entry(everybody).or_insert(Path {
+                silent: true,
+                ..base
+            });
+        }
+        clients.closures.apply(clients.ipv6, &mut all, &mut base);
         let too_many = || Self {
             cut: true,
             ..Self::one(Path {
@@ -156,17 +180,20 @@ impl Classes {
                     .iter()
                     .filter(|path| !path.silent)
                     .fold(base.mss, |least, path| least.min(path.mss)),
+                closed: clients.closures.all(),
                 ..base
             })
         };
-        let others: BTreeSet<usize> = all
-            .iter()
-            .filter(|(_, path)| **path != base)
-            .filter_map(|(_, path)| paths.iter().position(|other| other == *path))
-            .collect();
-        let others: Vec<Path> = others.iter().map(|at| paths[*at]).collect();
-        let differs = paths.iter().any(|path| *path != base);
-        if others.len() >= MAX_CLASSES || (routes.cut && differs) {
+        let mut others: Vec<Path> = Vec::new();
+        for path in all.values().filter(|path| **path != base) {
+            if !others.contains(path) {
+                others.push(*path);
+            }
+            if others.len() >= MAX_CLASSES {
+                return too_many();
+            }
+        }
+        if routes.cut && (!others.is_empty() || paths.iter().any(|path| *path != base)) {
             return too_many();
         }
         let mut classes = Self::one(base);
@@ -203,9 +230,9 @@ impl Classes {
         }
     }
 
-    /// The prefixes of `all`, shortest first, that another class than their
+    /// The prefixes of `all`, shortest first, with another class than their
     /// surroundings'.
-    fn distinct(&self, all: &[(Place, &Path)]) -> HashMap<RouteKey, u32> {
+    fn distinct(&self, all: &BTreeMap<Place, Path>) -> HashMap<RouteKey, u32> {
         let numbers: HashMap<Path, u32> = self.all().map(|(class, path)| (*path, class)).collect();
         let mut kept: HashMap<Place, u32> = HashMap::new();
         let mut lengths: Vec<u32> = Vec::new();
@@ -221,8 +248,8 @@ impl Classes {
                 continue;
             }
             kept.insert(*place, class);
-            if lengths.last() != Some(&place.bits) {
-                lengths.push(place.bits);
+            if lengths.last() != Some(&place.bits()) {
+                lengths.push(place.bits());
             }
         }
         kept.iter()
@@ -238,45 +265,6 @@ impl Classes {
     }
 }
 
-/// A prefix in the one space of both families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Place {
-    bits: u32,
-    address: u128,
-}
-
-fn key(address: IpAddr, length: u8) -> Place {
-    let (address, more) = match address {
-        IpAddr::V4(address) => (address.to_ipv6_mapped(), 96),
-        IpAddr::V6(address) => (address, 0),
-    };
-    let bits = u32::from(length) + more;
-    Place {
-        bits,
-        address: u128::from(address),
-    }
-    .shortened(bits)
-}
-
-impl Place {
-    /// The prefix of so many bits around it.
-    fn shortened(self, bits: u32) -> Self {
-        let bits = bits.min(128);
-        let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-        Self {
-            bits,
-            address: self.address & mask,
-        }
-    }
-
-    fn route_key(self) -> RouteKey {
-        RouteKey {
-            bits: self.bits,
-            address: IpAddr::from(self.address.to_be_bytes()).into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +277,16 @@ mod tests {
         hop_limit: 64,
         ecn: false,
         silent: false,
+        closed: 0,
     };
+
+    fn clients(closures: &Closures) -> Clients<'_> {
+        Clients {
+            ipv6: false,
+            otherwise: PATH,
+            closures,
+        }
+    }
 
     fn with_mss(mss: u16) -> Path {
         Path { mss, ..PATH }
@@ -310,17 +307,24 @@ mod tests {
             .collect();
         Routes {
             by_prefix,
+            others: true,
             ..Routes::default()
         }
     }
 
     fn classes(all: &[(&str, usize)], paths: &[Path]) -> Classes {
-        Classes::new(&routes(all), paths, PATH, None, 100)
+        let ipv6 = all.iter().any(|(text, _)| text.contains(':'));
+        let closures = Closures::default();
+        let clients = Clients {
+            ipv6,
+            ..clients(&closures)
+        };
+        Classes::new(&routes(all), paths, &clients, None, 100)
     }
 
     /// The MSS that the longest prefix around an address leads to.
     fn mss(classes: &Classes, address: &str) -> u16 {
-        let address = key(
+        let address = Place::new(
             address.parse().unwrap(),
             if address.contains(':') { 128 } else { 32 },
         );
@@ -382,12 +386,30 @@ mod tests {
         };
         assert!(!is_silent(0));
         assert_eq!(mss(&all, "198.18.0.1"), 1000);
-        let everybody = key("0.0.0.0".parse().unwrap(), 0).route_key();
+        let everybody = Place::everybody(false).route_key();
         assert!(
             all.prefixes
                 .get(&everybody)
                 .is_some_and(|class| is_silent(*class))
         );
+    }
+
+    #[test]
+    fn without_a_default_route_in_any_table_nobody_else_is_answered() {
+        let closures = Closures::default();
+        let silent = |others, list: &[(&str, usize)]| {
+            let routes = Routes {
+                others,
+                ..routes(list)
+            };
+            let all = Classes::new(&routes, &[PATH], &clients(&closures), None, 100);
+            all.all().any(|(_, path)| path.silent)
+        };
+        let on_link = [("198.18.0.0/24", 0)];
+        assert!(silent(false, &on_link));
+        assert!(!silent(true, &on_link));
+        assert!(!silent(false, &[("0.0.0.0/0", 0), ("198.18.0.0/24", 0)]));
+        assert!(!silent(false, &[]), "nothing is known");
     }
 
     #[test]
@@ -413,7 +435,13 @@ mod tests {
         let paths = [PATH, with_mss(1000), with_mss(1100)];
         let before = classes(&[("0.0.0.0/0", 0), ("10.0.0.0/8", 2)], &paths);
         let now = routes(&[("0.0.0.0/0", 0), ("10.0.0.0/8", 2), ("11.0.0.0/8", 1)]);
-        let all = Classes::new(&now, &paths, PATH, Some(&before), 100);
+        let all = Classes::new(
+            &now,
+            &paths,
+            &clients(&Closures::default()),
+            Some(&before),
+            100,
+        );
         let numbers: Vec<_> = all.all().map(|(class, path)| (class, path.mss)).collect();
         assert_eq!(numbers, [(0, 1460), (1, 1100), (2, 1000)]);
     }
@@ -432,7 +460,14 @@ mod tests {
         assert_eq!(fits.all().count(), MAX_CLASSES);
         assert_eq!(mss(&fits, "15.0.0.1"), 1445);
 
-        let few = Classes::new(&routes(&list(MAX_CLASSES)), &paths, PATH, None, 14);
+        let open = Closures::default();
+        let few = Classes::new(
+            &routes(&list(MAX_CLASSES)),
+            &paths,
+            &clients(&open),
+            None,
+            14,
+        );
         let expected = Classes {
             cut: true,
             ..Classes::one(with_mss(1445))
@@ -447,9 +482,9 @@ mod tests {
             cut: true,
             ..routes(&[("0.0.0.0/0", 0)])
         };
-        let all = Classes::new(&cut, &more, PATH, None, 100);
+        let all = Classes::new(&cut, &more, &clients(&open), None, 100);
         assert_eq!(mss(&all, "3.0.0.1"), 999);
-        assert!(!Classes::new(&cut, &[PATH], PATH, None, 100).cut);
+        assert!(!Classes::new(&cut, &[PATH], &clients(&open), None, 100).cut);
     }
 
     fn settings() -> TcpSettings {

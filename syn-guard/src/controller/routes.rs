@@ -1,13 +1,15 @@
 //! Follows routes, and gives their clients classes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use syn_guard_common::abi::MAX_ROUTES;
 use tracing::warn;
 
 use super::ControllerError;
-use super::route_classes::{Classes, Device, Path};
+use super::closed::Closures;
+use super::route_classes::{Classes, Clients, Device, Path};
 use crate::kernel::TcpSettings;
 use crate::kernel::changes::RouteChanges;
 use crate::kernel::interfaces::Interface;
@@ -59,6 +61,7 @@ impl RouteReader {
         settings: &TcpSettings,
         interfaces: &[Interface],
         guarded: &[String],
+        closures: &Closures,
         before: Option<&RouteClasses>,
     ) -> Result<RouteClasses, ControllerError> {
         self.follow()?;
@@ -86,7 +89,12 @@ impl RouteReader {
         let classes = |routes: &Routes, ipv6, before, max_prefixes| {
             let path = |way: &Way| Path::new(way, ipv6, &devices, settings);
             let paths: Vec<Path> = routes.ways.iter().map(path).collect();
-            Classes::new(routes, &paths, path(&otherwise), before, max_prefixes)
+            let clients = Clients {
+                ipv6,
+                otherwise: path(&otherwise),
+                closures,
+            };
+            Classes::new(routes, &paths, &clients, before, max_prefixes)
         };
         let room = MAX_ROUTES as usize;
         let ipv4 = classes(&self.ipv4, false, before.map(|all| &all.ipv4), room);
@@ -95,11 +103,17 @@ impl RouteReader {
         let cut = ipv4.cut || ipv6.cut;
         if cut && !self.said_cut {
             warn!(
-                "too many routes differ in MTU, advmss, window or hop limit to answer each client as its own says: cookies advertise the least MSS"
+                "too many routes differ in MTU, advmss, window or hop limit, or prefixes in the services that are open to them, to answer each client as its own says: cookies advertise the least MSS, and services that are open to some only get none"
             );
         }
         self.said_cut = cut;
         Ok(RouteClasses { ipv4, ipv6 })
+    }
+
+    /// The host's own addresses and the broadcast addresses of its links, as they were read
+    /// last.
+    pub fn own(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.own.iter().chain(&self.ipv6.own).copied()
     }
 
     fn follow(&mut self) -> Result<(), ControllerError> {
@@ -141,9 +155,12 @@ mod tests {
         let settings = TcpSettings::read().unwrap();
         let interfaces = crate::kernel::interfaces::interfaces().unwrap();
         let mut reader = RouteReader::new();
-        let first = reader.classes(&settings, &interfaces, &[], None).unwrap();
+        let open = Closures::default();
+        let first = reader
+            .classes(&settings, &interfaces, &[], &open, None)
+            .unwrap();
         let again = reader
-            .classes(&settings, &interfaces, &[], Some(&first))
+            .classes(&settings, &interfaces, &[], &open, Some(&first))
             .unwrap();
         assert_eq!(first.ipv4.all().next(), again.ipv4.all().next());
     }

@@ -33,12 +33,12 @@ pub struct LoadOptions {
     pub without_reqsk: bool,
     /// SYNs with an MSS smaller than any cookie says, which the stack gets in a second on
     /// each CPU.
-    pub small_mss_rate: u32,
+    pub unusual_rate: u32,
 }
 
 impl LoadOptions {
     /// Few: for each of them a forged one takes a place in the queue, for up to 63 s.
-    pub const SMALL_MSS_RATE: u32 = 8;
+    pub const UNUSUAL_RATE: u32 = 8;
 }
 
 /// The loaded programs and their maps.
@@ -141,7 +141,7 @@ impl DataPath {
             .override_global("AYA_LOG_LEVEL", &level, false)
             .override_global("ENGINE", &engine, true)
             .override_global("HASH_SEED", &seed, true)
-            .override_global("SMALL_MSS_RATE", &options.small_mss_rate, true)
+            .override_global("UNUSUAL_RATE", &options.unusual_rate, true)
             .override_global("SIGNATURES", &features.signatures, true)
             .override_global("SK_ACK_BACKLOG", &accept_queue.queued, true)
             .override_global("SK_MAX_ACK_BACKLOG", &accept_queue.most, true)

@@ -3,6 +3,7 @@
 mod limits;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -11,8 +12,8 @@ use aya::maps::{
 };
 use syn_guard_common::abi::{
     ANY_MAC, CookieKeys, Event, HalfOpen, NO_MAC, OWN_MAC_CELLS, REASONS, Reason, RouteKey,
-    ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey, SourceSample,
-    mac_cell,
+    SILENT_CELLS, ServiceConfig, ServiceCounters, ServiceState, Settings, Source, SourceKey,
+    SourceSample, mac_cell, silent_cell,
 };
 use syn_guard_common::address::Address;
 use syn_guard_common::flow::Flow;
@@ -35,6 +36,7 @@ pub struct Maps {
     counters: PerCpuArray<MapData, ServiceCounters>,
     routes: LpmTrie<MapData, Address, u32>,
     own_macs: Array<MapData, u64>,
+    silent: Array<MapData, Address>,
     half_open: HashMap<MapData, Flow, HalfOpen>,
     sources: HashMap<MapData, SourceKey, Source>,
     samples: PerCpuArray<MapData, SourceSample>,
@@ -87,7 +89,7 @@ impl Maps {
             "LAST_FULL",
             "PREFIX_SKETCH",
             "SKETCH_TOTALS",
-            "SMALL_MSS",
+            "UNUSUAL",
             "SOURCE_FILTER",
             "SOURCE_SKETCH",
             "STRAYS",
@@ -105,6 +107,7 @@ impl Maps {
             listeners: ListenerMaps::take(ebpf)?,
             routes: take!(ebpf, "ROUTES"),
             own_macs: take!(ebpf, "OWN_MACS"),
+            silent: take!(ebpf, "SILENT_SOURCES"),
             half_open: take!(ebpf, "HALF_OPEN"),
             sources: take!(ebpf, "SOURCES"),
             samples: take!(ebpf, "SAMPLES"),
@@ -369,6 +372,32 @@ impl Maps {
             let failed = |error| broken("OWN_MACS", &error);
             if self.own_macs.get(&cell, 0).map_err(failed)? != wanted {
                 self.own_macs.set(cell, wanted, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the data path from which sources the stack takes no SYN.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_silent_sources(
+        &mut self,
+        sources: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<(), DataPathError> {
+        let mut cells = [Address::default(); SILENT_CELLS as usize];
+        for source in sources {
+            let source = Address::from(source);
+            let cell = &mut cells[silent_cell(&source) as usize];
+            // Of two that share a cell one is not known: nobody slips past for it.
+            if source.may_be_client() && *cell == Address::default() {
+                *cell = source;
+            }
+        }
+        for (number, wanted) in (0..).zip(cells) {
+            let failed = |error| broken("SILENT_SOURCES", &error);
+            if self.silent.get(&number, 0).map_err(failed)? != wanted {
+                self.silent.set(number, wanted, 0).map_err(failed)?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! Routes of other tables (policy routing, VRF), routes for one TOS, and what
 //! path MTU discovery learned of single clients are left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NlasIterator, parse_u32};
@@ -18,10 +18,17 @@ const HEADER: usize = 12;
 const UNICAST: u8 = 1;
 const SILENT: [u8; 3] = [6, 7, 8];
 const MAIN: u32 = 254;
+/// `RTN_LOCAL`, `RTN_BROADCAST` and `RTN_ANYCAST`, and `RT_TABLE_LOCAL`.
+const OWN: [u8; 3] = [2, 3, 4];
+const LOCAL: u32 = 255;
 /// `RTNH_F_DEAD`: its device is down.
 const DEAD: u32 = 1;
 /// Bytes of `struct rtnexthop`.
 const NEXT_HOP: usize = 8;
+/// Rules that there are where nobody made any: for the tables `local`, `main` and, with
+/// IPv4, `default` (`fib_default_rules_init`, `fib6_rules_net_init`, Linux 6.18).
+const IPV4_RULES: usize = 3;
+const IPV6_RULES: usize = 2;
 /// More routes than this are not kept, only their [`Way`]s.
 const MAX_ROUTES: usize = 65_536;
 /// `RTAX_*` of `rtnetlink.h`.
@@ -81,10 +88,23 @@ pub struct Routes {
     pub by_prefix: HashMap<Prefix, usize>,
     /// There were more than are kept.
     pub cut: bool,
+    /// The host's own addresses and the broadcast addresses of its links.
+    pub own: BTreeSet<IpAddr>,
+    /// Other tables have routes, or rules send some packets elsewhere: where this one has
+    /// no route, others may.
+    pub others: bool,
 }
 
-/// One message: prefix, metric and way.
-type Message = (Prefix, u32, Way);
+/// One message.
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    /// A route of the main table with its metric.
+    Route(Prefix, u32, Way),
+    /// An own address, or a link's broadcast address.
+    Own(IpAddr),
+    /// A route of another table.
+    Other,
+}
 
 /// Reads the routes of IPv4 or IPv6.
 pub fn routes(ipv6: bool) -> Result<Routes, InterfaceError> {
@@ -96,15 +116,42 @@ pub fn routes(ipv6: bool) -> Result<Routes, InterfaceError> {
         if kind == libc::RTM_NEWROUTE
             && let Some(message) = route(payload, ipv6)?
         {
-            found.add(message);
+            match message {
+                Message::Route(prefix, metric, way) => found.add(prefix, metric, way),
+                Message::Own(address) => {
+                    found.routes.own.insert(address);
+                }
+                Message::Other => found.routes.others = true,
+            }
         }
         Ok(())
     });
     match outcome {
         // A change meanwhile makes it be read again anyway.
-        Ok(_) => Ok(found.routes),
+        Ok(_) => {
+            let mut routes = found.routes;
+            routes.others |= rules(family)? > if ipv6 { IPV6_RULES } else { IPV4_RULES };
+            Ok(routes)
+        }
         // A kernel without IPv6 knows no such routes.
         Err(NetlinkError::Refused(_)) if ipv6 => Ok(Routes::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The number of rules of a family.
+fn rules(family: u8) -> Result<usize, InterfaceError> {
+    let mut request = [0; HEADER];
+    request[0] = family;
+    let mut count = 0;
+    let outcome = dump(PROTOCOL, libc::RTM_GETRULE, &request, |kind, _| {
+        count += usize::from(kind == libc::RTM_NEWRULE);
+        Ok(())
+    });
+    match outcome {
+        Ok(_) => Ok(count),
+        // A kernel without policy routing.
+        Err(NetlinkError::Refused(_)) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
@@ -119,7 +166,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, (prefix, metric, way): Message) {
+    fn add(&mut self, prefix: Prefix, metric: u32, way: Way) {
         let ways = &mut self.routes.ways;
         let number = *self.numbers.entry(way).or_insert_with_key(|way| {
             ways.push(way.clone());
@@ -138,7 +185,7 @@ impl Collected {
     }
 }
 
-/// One `RTM_NEWROUTE`; none where it is no such route of the main table.
+/// One `RTM_NEWROUTE`; none where it says nothing of clients.
 fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
     // struct rtmsg: destination's and source's bits at 1 and 2, TOS at 3,
     // table at 4, type at 7, flags at 8.
@@ -148,7 +195,8 @@ fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
     let flags = parse_u32(payload.get(8..12).unwrap_or_default())?;
     let unusable = flags & DEAD != 0;
     let silent = SILENT.contains(&kind);
-    if (kind != UNICAST && !silent) || from != 0 || tos != 0 || unusable {
+    let own = OWN.contains(&kind);
+    if (kind != UNICAST && !silent && !own) || from != 0 || tos != 0 || unusable {
         return Ok(None);
     }
     let mut address: IpAddr = if ipv6 {
@@ -184,7 +232,14 @@ fn route(payload: &[u8], ipv6: bool) -> Result<Option<Message>, NetlinkError> {
         way = Way::default();
         way.metrics.silent = true;
     }
-    Ok((table == MAIN).then_some((Prefix { length, address }, metric, way)))
+    let whole = if ipv6 { 128 } else { 32 };
+    Ok(match table {
+        LOCAL if own && length == whole => Some(Message::Own(address)),
+        _ if own => None,
+        MAIN => Some(Message::Route(Prefix { length, address }, metric, way)),
+        LOCAL => None,
+        _ => Some(Message::Other),
+    })
 }
 
 /// The nested attributes of `RTA_METRICS`.
@@ -264,7 +319,9 @@ mod tests {
                 attribute(libc::RTA_METRICS, &inner.concat()),
             ],
         );
-        let (prefix, metric, way) = route(&bytes, false).unwrap().unwrap();
+        let Some(Message::Route(prefix, metric, way)) = route(&bytes, false).unwrap() else {
+            panic!("no route");
+        };
         assert_eq!(prefix.length, 8);
         assert_eq!(prefix.address, IpAddr::from([10, 0, 0, 0]));
         assert_eq!((metric, way.devices.as_slice()), (100, &[3][..]));
@@ -276,11 +333,24 @@ mod tests {
             ..Metrics::default()
         };
         assert_eq!(way.metrics, expected);
-        // A local or unreachable one, and one of another table.
-        assert!(route(&message(8, 2, &[]), false).unwrap().is_none());
+        // A local prefix, and a route of another table.
+        assert_eq!(route(&message(8, 2, &[]), false).unwrap(), None);
         let other = message(0, UNICAST, &[word(libc::RTA_TABLE, 1000)]);
-        assert!(route(&other, false).unwrap().is_none());
+        assert_eq!(route(&other, false).unwrap(), Some(Message::Other));
         assert!(route(&[2, 8], false).unwrap().is_none());
+    }
+
+    #[test]
+    fn own_and_broadcast_addresses_are_told() {
+        let address = attribute(libc::RTA_DST, &[198, 18, 0, 255]);
+        for kind in OWN {
+            let local = word(libc::RTA_TABLE, LOCAL);
+            let bytes = message(32, kind, &[address.clone(), local]);
+            let expected = Message::Own([198, 18, 0, 255].into());
+            assert_eq!(route(&bytes, false).unwrap(), Some(expected));
+        }
+        // Not those of other tables, as a VRF's.
+        assert_eq!(route(&message(32, 2, &[address]), false).unwrap(), None);
     }
 
     #[test]
@@ -293,7 +363,9 @@ mod tests {
         };
         let hops = [hop(7), hop(5), hop(7)].concat();
         let bytes = message(0, UNICAST, &[attribute(libc::RTA_MULTIPATH, &hops)]);
-        let (_, _, way) = route(&bytes, false).unwrap().unwrap();
+        let Some(Message::Route(_, _, way)) = route(&bytes, false).unwrap() else {
+            panic!("no route");
+        };
         assert_eq!(way.devices, [5, 7]);
     }
 
@@ -309,7 +381,7 @@ mod tests {
         };
         let mut found = Collected::default();
         for (metric, device) in [(100, 1), (50, 2), (50, 3), (70, 1)] {
-            found.add((prefix, metric, way(device)));
+            found.add(prefix, metric, way(device));
         }
         assert_eq!(found.routes.ways[found.routes.by_prefix[&prefix]], way(2));
     }
@@ -322,9 +394,9 @@ mod tests {
             address: Ipv4Addr::from(number).into(),
         };
         for number in 0..=MAX_ROUTES as u32 {
-            found.add((prefix(number, 32), 0, Way::default()));
+            found.add(prefix(number, 32), 0, Way::default());
         }
-        found.add((prefix(0, 0), 0, Way::default()));
+        found.add(prefix(0, 0), 0, Way::default());
         assert!(found.routes.cut);
         assert_eq!(found.routes.by_prefix.len(), MAX_ROUTES + 1);
         assert_eq!(found.routes.ways.len(), 1);

@@ -19,21 +19,20 @@ enum Wish {
     Exactly(u64),
     AtMost(u64),
     AtLeast(u64),
+    /// Whatever it is: only what it means is told.
+    Any,
 }
 
 impl Wish {
-    const fn is_met(self, current: u64) -> bool {
-        match self {
-            Self::Exactly(value) => current == value,
-            Self::AtMost(most) => current <= most,
-            Self::AtLeast(least) => current >= least,
-        }
-    }
-
-    const fn value(self) -> u64 {
-        match self {
-            Self::Exactly(value) | Self::AtMost(value) | Self::AtLeast(value) => value,
-        }
+    /// What is wished where that is not met.
+    fn unmet(self, current: u64) -> Option<u64> {
+        let (met, value) = match self {
+            Self::Exactly(value) => (current == value, value),
+            Self::AtMost(most) => (current <= most, most),
+            Self::AtLeast(least) => (current >= least, least),
+            Self::Any => return None,
+        };
+        (!met).then_some(value)
     }
 }
 
@@ -54,7 +53,7 @@ pub struct Advice {
 }
 
 /// The settings, with what is wished of each and why.
-fn wishes(memory_bytes: u64) -> [(&'static str, Wish, &'static str); 8] {
+fn wishes(memory_bytes: u64) -> [(&'static str, Wish, &'static str); 9] {
     let queue = if memory_bytes >= MUCH_MEMORY {
         LARGE_QUEUE
     } else {
@@ -101,6 +100,11 @@ fn wishes(memory_bytes: u64) -> [(&'static str, Wish, &'static str); 8] {
             Wish::Exactly(0),
             "1 resets clients whose connection finds the accept queue full; with 0 they try again",
         ),
+        (
+            "net.netfilter.nf_conntrack_tcp_loose",
+            Wish::Any,
+            "0: conntrack takes up no connection whose SYN it did not see; syn-guard tells it of those that cookies begin, or, where the kernel has no function for that (bpf_skb_ct_alloc, Linux 6.0), stands back after some are lost",
+        ),
     ]
 }
 
@@ -134,7 +138,7 @@ pub fn advice(
                     value: value.clone(),
                     expected: "a number",
                 })?;
-                (!wish.is_met(number)).then(|| wish.value().to_string())
+                wish.unmet(number).map(|value| value.to_string())
             }
         };
         all.push(Advice {

@@ -182,7 +182,9 @@ pub fn set_up(rig: &mut Rig, lab: &Lab, seed: u64) {
 
 /// A listener with settings that make every part of the answer different.
 fn any_entry(random: &mut StdRng) -> Entry {
-    use listener_flags::{ECN, FLOW_LABEL, REFLECT_TOS, ROUTED, SACK, TIMESTAMPS, WINDOW_SCALING};
+    use listener_flags::{
+        CLOSED, ECN, FLOW_LABEL, REFLECT_TOS, ROUTED, SACK, TIMESTAMPS, WINDOW_SCALING,
+    };
     let mut flags = 0;
     for (flag, often) in [
         (TIMESTAMPS, 0.6),
@@ -190,6 +192,7 @@ fn any_entry(random: &mut StdRng) -> Entry {
         (WINDOW_SCALING, 0.8),
         (ECN, 0.7),
         (ROUTED, 0.7),
+        (CLOSED, 0.1),
         (REFLECT_TOS, 0.5),
         (FLOW_LABEL, 0.5),
     ] {

@@ -29,7 +29,7 @@ fn a_hundred_thousand_prefixes_load_into_little_memory() {
         xdp_mode: XdpModeChoice::Auto,
         services: 1,
         without_reqsk: false,
-        small_mss_rate: 0,
+        unusual_rate: 0,
     };
     let mut datapath = DataPath::load(pins, &options).unwrap();
     let empty = Maps::memory();

@@ -135,7 +135,7 @@ fn the_guards_answer_is_the_listeners_own_by_every_route() {
         let metrics = "advmss 1250 hoplimit 77";
         ip(
             server,
-            &format!("{family} route add default via {via} {metrics}"),
+            &format!("{family} route replace default via {via} {metrics}"),
         );
     }
     route(server, "change", 20, 1, "advmss 900");

@@ -75,10 +75,8 @@ fn make_sides(cleaner: &Cleaner) -> Result<()> {
         Some(&server),
         &(side(SERVER_INTERFACE, &SERVER, &CLIENT)
             + &format!(
-                "route add 10.0.0.0/8 via {CLIENT_IPV4}\n\
-                 route add 198.19.0.0/16 via {CLIENT_IPV4}\n\
-                 route add 2001:db8:1000::/36 via {CLIENT_IPV6}\n\
-                 route add 2001:db8:2000::/36 via {CLIENT_IPV6}\n"
+                "route add default via {CLIENT_IPV4}\n\
+                 route add default via {CLIENT_IPV6}\n"
             )),
     )?;
     batch(

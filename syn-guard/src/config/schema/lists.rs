@@ -59,7 +59,7 @@ pub const TABLE: Table = Table {
     ],
 };
 
-fn prefixes(value: &Value) -> Vec<IpNet> {
+pub(super) fn prefixes(value: &Value) -> Vec<IpNet> {
     let list = value.list().iter();
     list.filter_map(|element| parse(element.text()).ok())
         .collect()

@@ -1,7 +1,8 @@
 //! `[services.PORT]`.
 
 use super::detection::{mode, mode_value};
-use super::{Key, Kind, MODES, MOST, SERVICES, Table, Value, number};
+use super::lists::prefixes;
+use super::{Key, Kind, MODES, MOST, SERVICES, Scalar, Table, Value, number};
 use crate::config::wanted::Wanted;
 use crate::controller::ServiceOptions;
 
@@ -47,6 +48,20 @@ pub const TABLE: Table = Table {
             set: |wanted, port, value| {
                 of(wanted, port).max_unanswered_rate = Some(value.integer());
             },
+        },
+        Key {
+            table: SERVICES,
+            name: "open_to",
+            kind: Kind::List(Scalar::Prefix),
+            computed: None,
+            doc: "To whom a firewall opens the port, where not to everybody: the others' SYNs go to the stack, which drops them; only these get cookies. Empty: everybody.",
+            restart: false,
+            flag: None,
+            get: |wanted, port| {
+                let open_to = own(wanted, port).map(|own| own.open_to.as_slice());
+                Some(Value::texts(open_to.unwrap_or_default()))
+            },
+            set: |wanted, port, value| of(wanted, port).open_to = prefixes(value),
         },
     ],
 };

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use syn_guard_common::abi::{Listener as Entry, listener_flags};
 use syn_guard_common::window::{ReceiveWindow, payload_space};
 
+use crate::controller::closed::Closures;
 use crate::controller::route_classes::{Classes, Path};
 use crate::controller::routes::RouteClasses;
 use crate::kernel::TcpSettings;
@@ -24,6 +25,8 @@ pub struct Host {
     pub settings: TcpSettings,
     /// The clients' routes.
     pub routes: RouteClasses,
+    /// To whom services are closed, which the routes go by.
+    pub closures: Closures,
     /// What is known of the options of listeners, by inode.
     pub options: HashMap<u64, SocketOptions>,
     /// Sizes of a receive buffer that nobody set: `tcp_rmem[1]`, now and
@@ -79,6 +82,7 @@ impl Host {
         let first = class == 0;
         let full = first && listener.is_full();
         let routed = first && !self.classes(own).prefixes.is_empty();
+        let closed = path.closed & self.closures.bit(listener.local.port()) != 0;
         Entry {
             full_until_ns: if full { now_ns + FULL_NS } else { 0 },
             flags: flag(settings.timestamps != 0, listener_flags::TIMESTAMPS)
@@ -88,9 +92,13 @@ impl Host {
                 // `bpf_sk_assign_tcp_reqsk` refuses an MPTCP listener; one that is picky
                 // answers only some SYNs. To some clients there is no way back.
                 | flag(
-                    listener.mptcp || options.is_picky || (path.silent && !first),
+                    listener.mptcp
+                        || options.is_picky
+                        || (path.silent && !first)
+                        || (closed && !routed),
                     listener_flags::NO_COOKIES,
                 )
+                | flag(closed && routed, listener_flags::CLOSED)
                 | flag(routed, listener_flags::ROUTED)
                 | flag(self.needs_proof, listener_flags::PROOF)
                 | flag(settings.reflect_tos, listener_flags::REFLECT_TOS)

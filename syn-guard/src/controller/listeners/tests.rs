@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use super::entry::FULL_NS;
 use super::proxies::PROXIES;
 use super::*;
-use crate::controller::route_classes::{Classes, Path};
+use crate::controller::closed::Closures;
+use crate::controller::route_classes::{Classes, Clients, Path};
 use crate::controller::routes::RouteClasses;
 use crate::kernel::TcpSettings;
 use crate::kernel::socket_options::SocketOptions;
@@ -57,6 +58,7 @@ fn path(mss: u16) -> Path {
         hop_limit: 64,
         ecn: false,
         silent: false,
+        closed: 0,
     }
 }
 
@@ -70,6 +72,7 @@ pub fn host() -> Host {
             ipv4: Classes::one(path(1460)),
             ipv6: Classes::one(path(1440)),
         },
+        closures: Closures::default(),
         options: HashMap::new(),
         default_buffers: BTreeSet::from([131_072]),
         needs_proof: false,
@@ -340,7 +343,13 @@ fn every_route_class_has_an_entry_and_the_first_says_so() {
         ..path(1000)
     };
     host.settings.ecn = 0;
-    host.routes.ipv4 = Classes::new(&routes, &[path(1460), ten], ten, None, 10);
+    let closures = Closures::default();
+    let clients = Clients {
+        ipv6: false,
+        otherwise: ten,
+        closures: &closures,
+    };
+    host.routes.ipv4 = Classes::new(&routes, &[path(1460), ten], &clients, None, 10);
     let full = [listener("0.0.0.0:80", 1, 2)];
     let (first, other) = (
         on(&host, &full, "198.18.0.1", 0),
@@ -356,4 +365,48 @@ fn every_route_class_has_an_entry_and_the_first_says_so() {
         (first.full_until_ns, other.full_until_ns),
         (NOW + FULL_NS, 0)
     );
+}
+
+#[test]
+fn a_service_that_is_closed_to_some_says_so_by_route_class() {
+    use crate::controller::ServiceOptions;
+    use crate::kernel::sock_diag::Signed;
+    let mut host = host();
+    let options = ServiceOptions {
+        open_to: vec!["10.0.0.0/8".parse().unwrap()],
+        ..ServiceOptions::default()
+    };
+    host.closures = Closures::new(&BTreeMap::from([(80, options)]), &Signed::new());
+    let closed = Path {
+        closed: host.closures.bit(80),
+        ..path(1460)
+    };
+    let sockets = [listener("0.0.0.0:80", 1, 0)];
+    let of_all = listener_flags::NO_COOKIES | listener_flags::CLOSED;
+    let flags = |host: &Host, class| on(host, &sockets, "198.18.0.1", class).flags & of_all;
+
+    // Closed to everybody.
+    host.routes.ipv4 = Classes::one(closed);
+    assert_eq!(flags(&host, 0), listener_flags::NO_COOKIES);
+
+    let routes = crate::kernel::route_metrics::Routes {
+        others: true,
+        by_prefix: std::iter::once((
+            crate::kernel::route_metrics::Prefix {
+                length: 0,
+                address: "0.0.0.0".parse().unwrap(),
+            },
+            0,
+        ))
+        .collect(),
+        ..Default::default()
+    };
+    let clients = Clients {
+        ipv6: false,
+        otherwise: path(1460),
+        closures: &host.closures,
+    };
+    host.routes.ipv4 = Classes::new(&routes, &[path(1460)], &clients, None, 10);
+    assert_eq!(flags(&host, 0), listener_flags::CLOSED);
+    assert_eq!(flags(&host, 1), 0);
 }

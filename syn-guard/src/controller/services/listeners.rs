@@ -13,7 +13,7 @@ use crate::controller::clock::now_ns;
 use crate::controller::listeners::{backlogs, entries, must_tell};
 use crate::datapath::DataPath;
 use crate::kernel::owners::Owners;
-use crate::kernel::sock_diag::{Listener, accept_queues, listeners};
+use crate::kernel::sock_diag::{Listener, accept_queues, listeners_and_signed};
 use crate::kernel::socket_options::Defaults;
 
 /// So many ports are asked for one by one: each time the kernel walks all listeners,
@@ -23,7 +23,8 @@ const ASKED_ONE_BY_ONE: usize = 3;
 impl Services {
     /// Reads the listeners that are guarded, and their backlogs.
     pub(super) fn read_listeners(&mut self) -> Result<Vec<Listener>, ControllerError> {
-        let mut listeners = listeners()?;
+        let (mut listeners, signed) = listeners_and_signed()?;
+        self.signed = signed;
         let sockets = listeners.iter();
         self.sockets = sockets.map(|it| (it.inode, it.local.port())).collect();
         let mut owners = Owners::default();
@@ -202,7 +203,10 @@ impl Services {
 fn drop_classes(entries: &mut HashMap<ListenerKey, Entry>) {
     entries.retain(|key, _| key.route == 0);
     for entry in entries.values_mut() {
-        entry.flags &= !listener_flags::ROUTED;
+        if entry.flags & listener_flags::CLOSED != 0 {
+            entry.flags |= listener_flags::NO_COOKIES;
+        }
+        entry.flags &= !(listener_flags::ROUTED | listener_flags::CLOSED);
     }
 }
 
@@ -237,5 +241,10 @@ mod tests {
             entries,
             HashMap::from([(key(0), entry(listener_flags::SACK))])
         );
+        // Whose clients cannot be told apart gets no cookies.
+        let closed = listener_flags::CLOSED | listener_flags::ROUTED;
+        let mut entries = HashMap::from([(key(0), entry(closed))]);
+        drop_classes(&mut entries);
+        assert_eq!(entries[&key(0)].flags, listener_flags::NO_COOKIES);
     }
 }

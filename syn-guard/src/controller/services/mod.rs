@@ -9,6 +9,7 @@ mod settled;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use syn_guard_common::abi::{
     EngineKind, Listener as Entry, ListenerKey, MAX_SERVICES, Mode, RouteKey, ServiceConfig, State,
@@ -23,6 +24,7 @@ use settled::Settled;
 use states::mark_connections;
 
 use crate::controller::clock::now_ns;
+use crate::controller::closed::Closures;
 use crate::controller::guarded::Guarded;
 use crate::controller::kernel_engine::CookieTimestamps;
 use crate::controller::listeners::{Backlog, Host, KnownOptions, MPTCP, Proxies, open_ports};
@@ -35,7 +37,7 @@ use crate::events::EventLog;
 use crate::kernel::TcpSettings;
 use crate::kernel::addresses::local_addresses;
 use crate::kernel::interfaces::interfaces;
-use crate::kernel::sock_diag::{Listener, listeners};
+use crate::kernel::sock_diag::{Listener, Signed, listeners};
 use crate::kernel::sysctl;
 
 /// How often the connections of a protecting service are told to the data
@@ -67,6 +69,8 @@ pub struct Services {
     settled: Option<Settled>,
     /// The listeners as they were read last.
     listeners: Vec<Listener>,
+    /// Whose segments to them must be signed.
+    signed: Signed,
     /// Ports of all listening sockets by inode, those of proxies among them.
     sockets: HashMap<u64, u16>,
     interfaces: Vec<String>,
@@ -80,6 +84,8 @@ pub struct Services {
     marked_at_ns: u64,
     refused: Refused,
     own_macs: BTreeSet<u64>,
+    /// Sources that the stack answers nothing.
+    silent: BTreeSet<IpAddr>,
     cookie_timestamps: CookieTimestamps,
     /// The route classes that the data path was told.
     told_routes: Option<HashMap<RouteKey, u32>>,
@@ -121,7 +127,14 @@ impl Services {
         let now = now_ns();
         let settings = TcpSettings::read()?;
         let mut routes = RouteReader::new();
-        let classes = routes.classes(&settings, &interfaces()?, &options.interfaces, None)?;
+        let closures = Closures::new(&options.services, &Signed::new());
+        let classes = routes.classes(
+            &settings,
+            &interfaces()?,
+            &options.interfaces,
+            &closures,
+            None,
+        )?;
         let mut services = Self {
             ports: options.ports.iter().copied().collect(),
             wanted: options.clone(),
@@ -138,12 +151,14 @@ impl Services {
             leading: BTreeSet::new(),
             settled: None,
             listeners: Vec::new(),
+            signed: BTreeSet::new(),
             sockets: HashMap::new(),
             interfaces: options.interfaces.clone(),
             host: Host {
                 own: Vec::new(),
                 settings,
                 routes: classes,
+                closures,
                 options: HashMap::new(),
                 default_buffers: BTreeSet::new(),
                 needs_proof: false,
@@ -157,6 +172,7 @@ impl Services {
             marked_at_ns: 0,
             refused: Refused::default(),
             own_macs: BTreeSet::new(),
+            silent: BTreeSet::new(),
             cookie_timestamps: CookieTimestamps::new(engine),
             told_routes: None,
             said: Said::default(),
@@ -254,6 +270,11 @@ impl Services {
         log: &mut EventLog,
     ) -> Result<(), ControllerError> {
         let own_macs = self.read_host()?;
+        let silent: BTreeSet<IpAddr> = self.routes.own().collect();
+        if silent != self.silent {
+            datapath.maps.set_silent_sources(silent.iter().copied())?;
+            self.silent = silent;
+        }
         if own_macs != self.own_macs {
             datapath.maps.set_own_macs(own_macs.iter().copied())?;
             self.own_macs = own_macs;
@@ -366,10 +387,12 @@ impl Services {
             // Nobody outside reaches these.
             .filter(|address| !address.is_loopback())
             .collect();
+        self.host.closures = Closures::new(&self.wanted.services, &self.signed);
         self.host.routes = self.routes.classes(
             &settings,
             &interfaces,
             &self.interfaces,
+            &self.host.closures,
             Some(&self.host.routes),
         )?;
         self.host.default_buffers.insert(settings.rmem[1]);

@@ -1,9 +1,11 @@
 //! Listening sockets.
 
 use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
+    collections::{BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
 };
+
+use ipnet::IpNet;
 
 use netlink_packet_core::{parse_u8, parse_u32};
 use netlink_packet_sock_diag::{
@@ -16,6 +18,8 @@ use netlink_packet_sock_diag::{
 use super::{HEADER, SockDiagError, each_message, each_socket, ends};
 use crate::kernel::netlink::{NetlinkError, attributes};
 
+/// `INET_DIAG_MD5SIG` of `inet_diag.h`.
+const INET_DIAG_MD5SIG: u16 = 18;
 /// `INET_DIAG_ULP_INFO` and `INET_ULP_INFO_NAME` of `inet_diag.h`.
 const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_ULP_INFO_NAME: u16 = 1;
@@ -64,9 +68,18 @@ impl Listener {
     }
 }
 
+/// A port and those whose segments to it must be signed (`TCP_MD5SIG`).
+pub type Signed = BTreeSet<(u16, IpNet)>;
+
 /// All listening TCP sockets, IPv4 first.
 pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
-    let mut found = Vec::new();
+    Ok(listeners_and_signed()?.0)
+}
+
+/// The same, and whose segments must be signed, which the kernel tells only with
+/// CAP_NET_ADMIN.
+pub fn listeners_and_signed() -> Result<(Vec<Listener>, Signed), SockDiagError> {
+    let (mut found, mut signed) = (Vec::new(), BTreeSet::new());
     let mut seen = HashSet::new();
     each_socket(
         "listening sockets",
@@ -80,12 +93,15 @@ pub fn listeners() -> Result<Vec<Listener>, SockDiagError> {
             // The dump goes on by position: a listener that closed meanwhile
             // makes it tell another one twice.
             if seen.insert(header.inode) {
-                found.push(listener(header, payload)?);
+                let (listener, keys) = listener(header, payload)?;
+                let port = listener.local.port();
+                signed.extend(keys.into_iter().map(|peer| (port, peer)));
+                found.push(listener);
             }
             Ok(())
         },
     )?;
-    Ok(found)
+    Ok((found, signed))
 }
 
 /// The queue of a listener.
@@ -124,7 +140,11 @@ pub fn accept_queues(
     )
 }
 
-fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, NetlinkError> {
+fn listener(
+    header: &InetResponseHeader,
+    payload: &[u8],
+) -> Result<(Listener, Vec<IpNet>), NetlinkError> {
+    let mut signed = Vec::new();
     let (mut v6_only, mut rcvbuf, mut mptcp) = (false, 0, false);
     let (mut tos, mut traffic_class) = (0, 0);
     for attribute in attributes(payload, HEADER) {
@@ -137,11 +157,12 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
             }
             INET_DIAG_TOS => tos = parse_u8(attribute.value())?,
             INET_DIAG_TCLASS => traffic_class = parse_u8(attribute.value())?,
+            INET_DIAG_MD5SIG => signed = keys(attribute.value()),
             INET_DIAG_ULP_INFO => mptcp = is_mptcp(attribute.value())?,
             _ => {}
         }
     }
-    Ok(Listener {
+    let listener = Listener {
         local: ends(&header.socket_id).0,
         ipv6_socket: header.family == AF_INET6,
         v6_only,
@@ -152,7 +173,24 @@ fn listener(header: &InetResponseHeader, payload: &[u8]) -> Result<Listener, Net
         traffic_class,
         mptcp,
         inode: header.inode.into(),
-    })
+    };
+    Ok((listener, signed))
+}
+
+/// The peers of `struct tcp_diag_md5sig`s (linux/inet_diag.h): family at 0, bits of the
+/// prefix at 1, address at 4; 100 bytes each.
+fn keys(value: &[u8]) -> Vec<IpNet> {
+    const EACH: usize = 100;
+    let peer = |key: &[u8]| {
+        let octets: [u8; 16] = key.get(4..20)?.try_into().ok()?;
+        let address: IpAddr = if i32::from(*key.first()?) == libc::AF_INET {
+            <[u8; 4]>::try_from(&octets[..4]).ok()?.into()
+        } else {
+            octets.into()
+        };
+        IpNet::new(address, *key.get(1)?).ok()
+    };
+    value.chunks_exact(EACH).filter_map(peer).collect()
 }
 
 /// Whether the nested attributes of `INET_DIAG_ULP_INFO` name MPTCP.

@@ -21,7 +21,7 @@ use super::netlink::{NetlinkError, dump};
 pub use age::half_open_age;
 pub use connection::{Connection, TcpState, for_each_connection};
 pub use half_open::{HalfOpen, HalfOpenCount, half_open, half_open_by_port};
-pub use listener::{AcceptQueue, Listener, accept_queues, listeners};
+pub use listener::{AcceptQueue, Listener, Signed, accept_queues, listeners, listeners_and_signed};
 
 /// `NETLINK_SOCK_DIAG`.
 const PROTOCOL: isize = libc::NETLINK_SOCK_DIAG as isize;

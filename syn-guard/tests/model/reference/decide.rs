@@ -118,7 +118,8 @@ impl World {
         }
         let offer = options::read(frame, &located, &tcp);
         let signed = (offer.md5 && self.knows_md5) || (offer.ao && self.knows_ao);
-        if signed || located.tcp_at + located.segment > frame.linear {
+        let closed = listener.flags & listener_flags::CLOSED != 0;
+        if signed || closed || located.tcp_at + located.segment > frame.linear {
             return self.syn_passes(&flow, Reason::Unanswerable);
         }
         let asks_for_ecn = tcp.ece && tcp.cwr && (located.traffic_class & 3 == 0 || tcp.reserved);

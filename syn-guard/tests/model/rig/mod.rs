@@ -81,7 +81,7 @@ impl Rig {
             services: 1,
             // What XDP does with that engine on older kernels.
             without_reqsk: matches!(engine, Engine::Kernel),
-            small_mss_rate: 0,
+            unusual_rate: 0,
         };
         let mut datapath = DataPath::load(pins, &options).unwrap();
         datapath.maps.set_settings(no_limits()).unwrap();
