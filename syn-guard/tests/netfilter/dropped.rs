@@ -1,9 +1,11 @@
 //! A port that the firewall closes: no cookie opens it, and nothing that it drops counts.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use xtask::lab::{Guard, HandMade, Lab, Nginx, TcpOptions};
+use xtask::lab::{Guard, HandMade, Lab, Nginx, PAGE, TcpOptions};
 
+use crate::clients::all_get_by_cookies;
 use crate::common::{settle, spoofed, wait_until};
 use crate::{ENGINES, SOON, counter, protect, rules, stands_back, stop};
 
@@ -14,6 +16,8 @@ const CLOSED: &str = "table inet sg_filter {
         tcp dport 80 drop
     }
 }";
+/// Longer than a SYN-ACK takes, and shorter than until it is sent again.
+const SILENT: Duration = Duration::from_millis(300);
 /// More than nginx's backlog and three times the limit that begins protection.
 const FORGED: u16 = 1500;
 
@@ -86,6 +90,58 @@ fn what_the_firewall_drops_switches_nothing() {
         forge(&lab, &guard, &nginx, 10_001);
         wait_until("it protects", SOON, || {
             guard.service(&lab, 80).unwrap()["state"] == "protecting"
+        });
+        stop(guard);
+    }
+}
+
+/// Open to the honest client and to some of the forged sources.
+const OPEN_TO_SOME: &str = "table inet sg_filter {
+    chain input {
+        type filter hook input priority filter;
+        iif lo accept
+        tcp dport 80 ip saddr { 198.18.0.0/24, 10.7.0.0/24 } accept
+        tcp dport 80 ip6 saddr { 2001:db8:0:1::/64, 2001:db8:2000:0::/56 } accept
+        tcp dport 80 drop
+    }
+}";
+const OPEN_TO: &str =
+    "services.80.open_to=198.18.0.0/24,10.7.0.0/24,2001:db8:0:1::/64,2001:db8:2000:0::/56";
+
+#[test]
+fn a_port_that_is_open_to_some_is_open_to_no_others() {
+    for engine in ENGINES {
+        let Some(lab) = Lab::for_test().unwrap() else {
+            return;
+        };
+        let nginx = Nginx::start(&lab).unwrap();
+        rules(&lab, OPEN_TO_SOME);
+        let arguments = ["--mode", "protect", "--engine", engine, "--set", OPEN_TO];
+        let guard = Guard::start(&lab, &arguments).unwrap();
+        let targets = [nginx.ipv4(), nginx.ipv6()];
+        all_get_by_cookies(&lab, &guard, engine, PAGE, &targets);
+        let mut hand_made = HandMade::new(&lab).unwrap();
+        let mut answered = |service: SocketAddr, index: u16, port: u16, within| {
+            let source = (spoofed(service.is_ipv6(), index), port).into();
+            let mut flow = hand_made.syn(source, service, TcpOptions::FULL).unwrap();
+            hand_made.syn_ack(&mut flow, within).unwrap()
+        };
+        for service in targets {
+            for index in 0..10 {
+                // 10.7.0.x and 2001:db8:2000:x::, then 10.7.1.x and 2001:db8:2000:1xx::.
+                assert!(answered(service, index, 10_000, SOON), "{service}: {index}");
+                let closed = answered(service, 256 + index, 10_000, SILENT);
+                assert!(!closed, "{service}: {}", 256 + index);
+            }
+        }
+        // Everybody again, as far as the guard knows.
+        let everybody = ["set", "services.80.open_to", "0.0.0.0/0,::/0"];
+        lab.syn_guard_output(&everybody).unwrap();
+        let service = nginx.ipv4();
+        wait_until("the guard goes by it", SOON, || {
+            // The stack is asked again, and answers only this one.
+            assert!(answered(service, 1, 10_001, SOON), "{service}");
+            answered(service, 300, 10_001, SILENT)
         });
         stop(guard);
     }
