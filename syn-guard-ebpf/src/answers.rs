@@ -86,8 +86,12 @@ fn answer(
         let sequence = tcp.acknowledgement.wrapping_sub(1);
         observe::handle(service, flow, hash, sequence, now);
     }
-    if !is_of_listener(context, packet, headers, tcp, flow) {
-        return;
+    match whose(context, packet, headers, tcp, flow) {
+        Whose::Listeners => {}
+        // A cookie does not tell the listener from a transparent proxy's.
+        Whose::Cookie if !standing::is_elsewhere(listener) => {}
+        Whose::Others => return standing::led_elsewhere(listener),
+        Whose::Cookie | Whose::Unknown => return,
     }
     let class = headers.read_traffic_class(packet) & DSCP;
     let ttl = if headers.ipv6 {
@@ -113,44 +117,64 @@ fn is_known(flow: &Flow, hash: u32, now: u64) -> bool {
         && half_open::find(flow).is_some_and(|known| known.ends_ns > now)
 }
 
-/// Whether a SYN-ACK is of the listener that a look-up finds for its flow: of one on this
-/// address and port. One of a listener elsewhere (a port that is redirected, a transparent
-/// proxy) is not.
+/// Who answers a SYN.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// The listener that a look-up finds for the flow: one on its address and port.
+    Listeners,
+    /// The stack, with a cookie of its own for the flow.
+    Cookie,
+    /// A listener elsewhere: the port is redirected, or a transparent proxy's.
+    Others,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Whose answer a SYN-ACK is.
 #[inline(always)]
-fn is_of_listener(
+fn whose(
     context: &TcContext,
     packet: &Packet<'_>,
     headers: &Headers,
     tcp: &Tcp,
     flow: &Flow,
-) -> bool {
+) -> Whose {
     // SAFETY: a field of the program's own context; the kernel tells whether it is null.
     let request = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
     if request.is_null() {
         // With a cookie of the stack's own there is no request.
-        return has_window(packet, headers) && kernel_cookie::is_of_flow(tcp, flow);
+        return if has_window(packet, headers) && kernel_cookie::is_of_flow(tcp, flow) {
+            Whose::Cookie
+        } else {
+            Whose::Unknown
+        };
     }
     // SAFETY: a socket.
     if unsafe { (*request).src_port } != u32::from(flow.local_port) {
-        return false;
+        return Whose::Others;
     }
     // SAFETY: as above; what it returns is null or a listener, and need not be given back.
     let listener: *mut bpf_sock = unsafe { bpf_get_listener_sock(request) };
     if listener.is_null() {
-        return false;
+        return Whose::Unknown;
     }
     // SAFETY: not null.
-    unsafe {
+    let is_there = unsafe {
         if (*listener).src_port != u32::from(flow.local_port) {
-            return false;
-        }
-        if flow.local.is_ipv4() {
+            false
+        } else if flow.local.is_ipv4() {
             let bound = (*listener).src_ip4;
-            return bound == 0 || bound == flow.local.0[3];
+            bound == 0 || bound == flow.local.0[3]
+        } else {
+            let [a, b, c, d] = (*listener).src_ip6;
+            let [w, x, y, z] = flow.local.0;
+            (a | b | c | d) == 0 || (a == w && b == x && c == y && d == z)
         }
-        let [a, b, c, d] = (*listener).src_ip6;
-        let [w, x, y, z] = flow.local.0;
-        (a | b | c | d) == 0 || (a == w && b == x && c == y && d == z)
+    };
+    if is_there {
+        Whose::Listeners
+    } else {
+        Whose::Others
     }
 }
 

@@ -7,7 +7,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use syn_guard_common::abi::{
-    Event, EventKind, Listener, Moment, Reason, asks, is_proved, listener_flags, moment,
+    ELSEWHERE, Event, EventKind, Listener, Moment, Reason, asks, is_proved, listener_flags, moment,
     stands_back, with_hand_over, with_loss,
 };
 use syn_guard_common::address::Address;
@@ -94,6 +94,25 @@ pub fn proved(listener: *mut Listener, now_ns: u64) {
             proved_at.write_volatile(now);
         }
     }
+}
+
+/// Another listener, to which the port is led, answered a SYN.
+#[inline(always)]
+pub fn led_elsewhere(listener: *mut Listener) {
+    // SAFETY: a map value; written only when it changes.
+    unsafe {
+        let proved_at = addr_of_mut!((*listener).proved_at);
+        if proved_at.read_volatile() != ELSEWHERE {
+            proved_at.write_volatile(ELSEWHERE);
+        }
+    }
+}
+
+/// Whether the last answer that told its listener was another's.
+#[inline(always)]
+pub fn is_elsewhere(listener: *mut Listener) -> bool {
+    // SAFETY: a map value; a field is read whole.
+    unsafe { addr_of!((*listener).proved_at).read_volatile() == ELSEWHERE }
 }
 
 /// What the stack's answer said as it left the host, to the clients of a route class.

@@ -84,7 +84,7 @@ pub mod listener_flags {
 /// | 18 | 2 | first window without timestamps |
 /// | 20 | 2 | first window with timestamps |
 /// | 22 | 2 | the most that a client's MSS counts for; 0: any |
-/// | 24 | 2 | when the stack was last seen to answer a SYN, a [`Moment`](super::Moment) |
+/// | 24 | 2 | when the stack was last seen to answer a SYN, a [`Moment`](super::Moment), or [`ELSEWHERE`](super::ELSEWHERE) |
 /// | 26 | 2 | when a SYN was last passed for that |
 /// | 28 | 2 | since when it stands back |
 /// | 30 | 2 | MSS of the stack's last SYN-ACK as it left the host; 0: not seen |

@@ -50,7 +50,8 @@ pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::{Settings, settings_flags};
 pub use silent::{SILENT_CELLS, silent_cell};
 pub use standing::{
-    Moment, asks, is_proved, is_unanswered, moment, stands_back, with_hand_over, with_loss,
+    ELSEWHERE, Moment, asks, is_proved, is_unanswered, moment, stands_back, with_hand_over,
+    with_loss,
 };
 pub use tracking::{HalfOpen, Source, SourceKey};
 pub use verdict::{Action, REASONS, Reason};

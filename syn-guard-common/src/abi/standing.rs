@@ -2,8 +2,12 @@
 //! that listener, and whether connections that were handed to it are there.
 
 /// A time: units of 2^30 ns of `CLOCK_MONOTONIC`, the lower 16 bits of them; 0: never.
-/// Comes again after 19 hours.
+/// Comes again after 19 hours. [`ELSEWHERE`] is none.
 pub type Moment = u16;
+
+/// In the place of the moment of an answer: the last one was another listener's, to which the
+/// port is led.
+pub const ELSEWHERE: Moment = u16::MAX;
 
 /// For how long an answer that was seen stands for those that were not, units.
 const PROVED: u16 = 30;
@@ -25,15 +29,18 @@ const LEFT: u8 = TOO_MUCH - 2 * LOSS + 2;
 #[inline(always)]
 #[must_use]
 pub const fn moment(now_ns: u64) -> Moment {
-    let moment = (now_ns >> 30) as u16;
-    if moment == 0 { 1 } else { moment }
+    match (now_ns >> 30) as u16 {
+        0 => 1,
+        ELSEWHERE => ELSEWHERE - 1,
+        moment => moment,
+    }
 }
 
 /// Whether an answer that was seen at `at` still stands for others.
 #[inline(always)]
 #[must_use]
 pub const fn is_proved(at: Moment, now: Moment) -> bool {
-    at != 0 && now.wrapping_sub(at) < PROVED
+    at != 0 && at != ELSEWHERE && now.wrapping_sub(at) < PROVED
 }
 
 /// Whether the stack gets a SYN, so that its answer is seen: one a moment, once the last
@@ -51,7 +58,7 @@ pub const fn is_unanswered(proved_at: Moment, asked_at: Moment, now: Moment) -> 
     let asked = asked_at != 0 && now.wrapping_sub(asked_at) < PROVED;
     // Negative where the answer came after.
     let late = asked_at.wrapping_sub(proved_at).cast_signed();
-    asked && (proved_at == 0 || late > 3)
+    asked && (proved_at == 0 || proved_at == ELSEWHERE || late > 3)
 }
 
 /// Whether a listener that began to stand back at `since`, for the `times`th time, does.
@@ -102,9 +109,11 @@ mod tests {
         }
         assert!(!is_proved(at, at.wrapping_add(PROVED)));
         // Also where the count begins anew.
-        assert!(is_proved(u16::MAX, 1));
-        assert_ne!(moment(0), 0);
-        assert_ne!(moment(1 << 46), 0);
+        assert!(is_proved(ELSEWHERE - 1, 1));
+        assert!(!is_proved(ELSEWHERE, 1));
+        for time in [0, 1 << 46, 0xffff << 30] {
+            assert!(!matches!(moment(time), 0 | ELSEWHERE), "{time}");
+        }
     }
 
     #[test]
@@ -116,6 +125,7 @@ mod tests {
         assert!(!is_unanswered(now - 1, now - 2, now));
         assert!(!is_unanswered(now - 3, now, now), "its time is not over");
         assert!(!is_unanswered(0, now - PROVED, now), "long ago");
+        assert!(is_unanswered(ELSEWHERE, now - 5, now), "by another");
     }
 
     /// At which connection it is too much, where one in `every` is lost.

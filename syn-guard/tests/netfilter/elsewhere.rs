@@ -9,10 +9,38 @@ use crate::clients::{all_get, all_get_by_cookies};
 use crate::servers::{CONTAINER, Server, container};
 use crate::{ENGINES, counter, protect, rules, stop};
 
-const PORT: u16 = 8080;
-const OTHER_PORT: u16 = 9090;
+pub const PORT: u16 = 8080;
+pub const OTHER_PORT: u16 = 9090;
 
-fn at(port: u16) -> [SocketAddr; 2] {
+/// The port is led to the other one.
+pub const REDIRECT: &str = "table inet sg_nat {
+    chain prerouting {
+        type nat hook prerouting priority dstnat;
+        tcp dport 8080 redirect to :9090
+    }
+}";
+/// A transparent proxy takes the port.
+pub const TPROXY: &str = "table inet sg_proxy {
+    chain prerouting {
+        type filter hook prerouting priority mangle;
+        tcp dport 8080 tproxy to :9090
+    }
+}";
+/// SYNPROXY answers for the port; it needs `nf_conntrack_tcp_loose` 0.
+pub const SYNPROXY: &str = "table inet sg_synproxy {
+    chain before {
+        type filter hook prerouting priority raw;
+        tcp dport 8080 tcp flags & (fin|syn|rst|ack) == syn notrack
+    }
+    chain proxy {
+        type filter hook input priority filter;
+        tcp dport 8080 ct state invalid,untracked \
+            synproxy mss 1460 wscale 7 timestamp sack-perm
+        tcp dport 8080 ct state invalid drop
+    }
+}";
+
+pub fn at(port: u16) -> [SocketAddr; 2] {
     [(SERVER_IPV4, port).into(), (SERVER_IPV6, port).into()]
 }
 
@@ -38,15 +66,7 @@ fn a_redirected_port_is_the_other_listeners() {
     };
     let _first = Server::on_all(&lab, "first", PORT);
     let _second = Server::on_all(&lab, "second", OTHER_PORT);
-    rules(
-        &lab,
-        "table inet sg_nat {
-            chain prerouting {
-                type nat hook prerouting priority dstnat;
-                tcp dport 8080 redirect to :9090
-            }
-        }",
-    );
+    rules(&lab, REDIRECT);
     // First: a redirected connection's port in TIME_WAIT would be a connection here.
     for engine in ENGINES {
         let guard = protect(&lab, engine);
@@ -64,15 +84,7 @@ fn a_port_that_a_transparent_proxy_takes_is_the_proxys() {
     };
     let _own = Server::on_all(&lab, "own", PORT);
     let _proxy = Server::transparent(&lab, "proxy", OTHER_PORT);
-    rules(
-        &lab,
-        "table inet sg_proxy {
-            chain prerouting {
-                type filter hook prerouting priority mangle;
-                tcp dport 8080 tproxy to :9090
-            }
-        }",
-    );
+    rules(&lab, TPROXY);
     // A cookie of the kernel's is the proxy's to validate, as the stack's own would be.
     all_get_the_same(&lab, "by a transparent proxy", "proxy", &["auto"]);
 }
@@ -83,21 +95,7 @@ fn a_port_that_synproxy_answers_is_left_to_it() {
         return;
     };
     let _own = Server::on_all(&lab, "own", PORT);
-    rules(
-        &lab,
-        "table inet sg_synproxy {
-            chain before {
-                type filter hook prerouting priority raw;
-                tcp dport 8080 tcp flags & (fin|syn|rst|ack) == syn notrack
-            }
-            chain proxy {
-                type filter hook input priority filter;
-                tcp dport 8080 ct state invalid,untracked \
-                    synproxy mss 1460 wscale 7 timestamp sack-perm
-                tcp dport 8080 ct state invalid drop
-            }
-        }",
-    );
+    rules(&lab, SYNPROXY);
     lab.server()
         .set_sysctl("net.netfilter.nf_conntrack_tcp_loose", "0")
         .unwrap();

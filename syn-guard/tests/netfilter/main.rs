@@ -13,6 +13,7 @@ mod clients;
 mod dropped;
 mod elsewhere;
 mod lost;
+mod modes;
 mod nat;
 mod servers;
 mod stateful;

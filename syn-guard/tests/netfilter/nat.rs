@@ -12,7 +12,7 @@ use crate::common::wait_until;
 use crate::{SOON, engine, events, protect, rules, stop};
 
 /// NAT that is for connections to other addresses.
-const FOR_OTHERS: &str = "table inet sg_nat {
+pub const FOR_OTHERS: &str = "table inet sg_nat {
     chain prerouting {
         type nat hook prerouting priority dstnat;
         meta nfproto ipv4 ip daddr 198.18.77.1 tcp dport 80 dnat ip to 198.18.77.2

@@ -9,18 +9,18 @@ use crate::clients::{COUNT, all_get, all_get_by_cookies};
 use crate::common::{page, spoofed, wait_until};
 use crate::{ENGINES, SOON, counter, protect, rules, stop};
 
-const STATEFUL: &str = "table inet sg_filter {
+pub const STATEFUL: &str = "table inet sg_filter {
     chain input {
         type filter hook input priority filter; policy drop;
         iif lo accept
         ct state established,related accept
         ct state invalid drop
         meta l4proto icmpv6 accept
-        tcp dport 80 ct state new accept
+        tcp dport { 80, 8080 } ct state new accept
     }
 }";
 /// What conntrack does with a connection whose SYN it did not see.
-const LOOSE: &str = "net.netfilter.nf_conntrack_tcp_loose";
+pub const LOOSE: &str = "net.netfilter.nf_conntrack_tcp_loose";
 
 #[test]
 fn cookies_make_connections_that_the_firewall_knows() {

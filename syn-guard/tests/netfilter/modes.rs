@@ -1,0 +1,76 @@
+//! The same rules, with a guard that observes, and with one that a flood made protect, in
+//! generic mode.
+
+use xtask::lab::{Guard, HandMade, Lab, TcpOptions};
+
+use crate::clients::all_get;
+use crate::common::{settle, spoofed, wait_until};
+use crate::elsewhere::{OTHER_PORT, PORT, REDIRECT, SYNPROXY, TPROXY, at};
+use crate::nat::FOR_OTHERS;
+use crate::servers::Server;
+use crate::stateful::{LOOSE, STATEFUL};
+use crate::{SOON, counter, rules, stop};
+
+/// More than the listener's backlog of 128, and than all limits that come from it.
+const FORGED: u16 = 600;
+
+/// Rules, the value of `nf_conntrack_tcp_loose`, and whose page clients get.
+const ROWS: [(&str, &str, &str, &str); 6] = [
+    ("no rules", "", "1", "own"),
+    ("NAT for others", FOR_OTHERS, "1", "own"),
+    ("a firewall", STATEFUL, "0", "own"),
+    ("redirected", REDIRECT, "1", "other"),
+    ("a transparent proxy", TPROXY, "1", "other"),
+    ("SYNPROXY", SYNPROXY, "0", "own"),
+];
+
+#[test]
+fn while_it_observes_nothing_is_lost() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let _own = Server::on_all(&lab, "own", PORT);
+    let _other = Server::transparent(&lab, "other", OTHER_PORT);
+    for (what, text, loose, page) in ROWS {
+        rules(&lab, text);
+        lab.server().set_sysctl(LOOSE, loose).unwrap();
+        let guard = Guard::start(&lab, &["--mode", "observe"]).unwrap();
+        all_get(&lab, &format!("{what}, observing"), page, &at(PORT));
+        assert_eq!(counter(&guard, &lab, PORT, "cookies_sent"), 0, "{what}");
+        stop(guard);
+    }
+}
+
+#[test]
+fn in_a_flood_nothing_is_lost_in_generic_mode() {
+    for (what, text, loose, page) in ROWS {
+        let Some(lab) = Lab::for_test().unwrap() else {
+            return;
+        };
+        let _own = Server::on_all(&lab, "own", PORT);
+        let _other = Server::transparent(&lab, "other", OTHER_PORT);
+        rules(&lab, text);
+        lab.server().set_sysctl(LOOSE, loose).unwrap();
+        let arguments = ["--mode", "auto", "--xdp-mode", "generic"];
+        let guard = Guard::start(&lab, &arguments).unwrap();
+        let mut hand_made = HandMade::new(&lab).unwrap();
+        for service in at(PORT) {
+            for index in 0..FORGED {
+                let source = (spoofed(service.is_ipv6(), index), 10_000).into();
+                drop(hand_made.syn(source, service, TcpOptions::FULL).unwrap());
+            }
+        }
+        wait_until("all were seen", SOON, || {
+            counter(&guard, &lab, PORT, "syns") >= 2 * u64::from(FORGED)
+        });
+        settle(&mut hand_made);
+        let state = guard.service(&lab, PORT).unwrap()["state"].clone();
+        println!("{what}: {state}");
+        // Where the stack itself answers as this listener.
+        if matches!(what, "no rules" | "NAT for others" | "a firewall") {
+            assert_eq!(state, "protecting", "{what}");
+        }
+        all_get(&lab, &format!("{what}, in a flood"), page, &at(PORT));
+        stop(guard);
+    }
+}
