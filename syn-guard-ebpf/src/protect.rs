@@ -55,7 +55,6 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     if listener_flags & listener_flags::NO_COOKIES != 0
         || !syn.headers.is_answerable()
         || silent::is_silent(&syn.flow.remote)
-        || unusual::headers_pass(&syn.headers, syn.now_ns)
     {
         return Reason::Unanswerable;
     }
@@ -183,7 +182,7 @@ fn answer(
     let options = read_options(&packet, headers, tcp);
     if options.found & engine::known_signatures() != 0
         || headers.tcp + headers.segment_length > packet.length()
-        || unusual::mss_passes(&options, !flow.remote.is_ipv4(), syn.now_ns)
+        || unusual::passes(&packet, headers, &options, syn.now_ns)
     {
         return None;
     }

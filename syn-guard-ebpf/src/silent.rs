@@ -9,7 +9,11 @@ use crate::maps::SILENT_SOURCES;
 #[inline(always)]
 pub fn is_silent(source: &Address) -> bool {
     match SILENT_SOURCES.get(silent_cell(source)) {
-        Some(address) => address == source,
+        Some(address) => {
+            let (Address([a, b, c, d]), Address([w, x, y, z])) = (address, source);
+            // One comparison: four would have the verifier follow five ways.
+            (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
+        }
         None => false,
     }
 }

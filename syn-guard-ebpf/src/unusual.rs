@@ -6,27 +6,31 @@
 //! with IPv4 options or IPv6 extension headers: the stack drops most source routes, and
 //! answers with options of its own.
 
-use syn_guard_common::wire::{Headers, Options};
+use syn_guard_common::wire::{Frame as _, Headers, Options};
 
+use crate::frame::Packet;
 use crate::maps::UNUSUAL;
 
 /// The least MSS of a cookie's connection (`TCP_MIN_MSS`'s default of RFC 9293, and
 /// `IPV6_MIN_MTU` less headers: `bpf_sk_assign_tcp_reqsk`, Linux 6.18).
-const LEAST_IPV4: u16 = 536;
-const LEAST_IPV6: u16 = 1220;
+const LEAST_IPV4: usize = 536;
+const LEAST_IPV6: usize = 1220;
+/// Bytes of the headers without options and extensions.
+const IPV4: usize = 20;
+const IPV6: usize = 40;
 
-/// Whether the stack gets a SYN with this MSS.
+/// Whether the stack gets a SYN with these headers and options.
 #[inline(always)]
-pub fn mss_passes(options: &Options, ipv6: bool, now_ns: u64) -> bool {
-    let least = if ipv6 { LEAST_IPV6 } else { LEAST_IPV4 };
+pub fn passes(packet: &Packet<'_>, headers: &Headers, options: &Options, now_ns: u64) -> bool {
+    // Of copies: what the verifier learned of the values themselves here would have it follow
+    // twice what comes.
+    let ipv6 = packet.forget(usize::from(headers.ipv6), 1);
+    let mss = packet.forget(usize::from(options.mss), 0xffff);
+    let length = packet.forget(headers.tcp - headers.ip, 0x3fff);
     // 0 stands for none.
-    options.mss != 0 && options.mss < least && is_within_rate(now_ns)
-}
-
-/// Whether the stack gets a SYN with these headers.
-#[inline(always)]
-pub fn headers_pass(headers: &Headers, now_ns: u64) -> bool {
-    !headers.is_plain() && is_within_rate(now_ns)
+    let is_small = mss != 0 && mss < LEAST_IPV4 + ipv6 * (LEAST_IPV6 - LEAST_IPV4);
+    let is_plain = length == IPV4 + ipv6 * (IPV6 - IPV4);
+    (is_small || !is_plain) && is_within_rate(now_ns)
 }
 
 /// How many pass in a second, on each CPU. Set by the loader.

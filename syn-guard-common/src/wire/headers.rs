@@ -87,13 +87,6 @@ impl Headers {
         self.ip <= ETHERNET + VLAN_TAG
     }
 
-    /// Whether there are neither IPv4 options nor IPv6 extension headers.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_plain(&self) -> bool {
-        self.tcp == self.ip + if self.ipv6 { IPV6 } else { IPV4 }
-    }
-
     /// Finds the TCP header behind Ethernet, up to two VLAN tags, IPv4 with
     /// options or IPv6 with extension headers.
     ///
