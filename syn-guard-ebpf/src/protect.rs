@@ -19,8 +19,6 @@ use crate::{
     clock, count, engine, filters, kernel_cookie, listeners, sent, silent, standing, unusual,
 };
 
-/// A listener is looked up once in so many jiffies: 8 to 80 ms.
-const PROBE_JIFFIES: u32 = 8;
 /// For how long an accept queue that was found full counts as full: until the
 /// controller, which looks every 100 ms, has looked.
 const FULL_NS: u64 = 150_000_000;
@@ -82,8 +80,9 @@ fn decide(context: &XdpContext, syn: &Syn, listener: *mut Listener) -> Reason {
     }
 }
 
-/// Looks the flow up when the filter says maybe, and the listener every few
-/// jiffies; why the SYN must go to the stack, if it must.
+/// Looks the flow up when the filter says maybe, and the listener once a jiffy, and with each
+/// SYN while they are few: clients of a listener that has just gone are refused, as without a
+/// guard. Why the SYN must go to the stack, if it must.
 #[inline(always)]
 fn look_up_now_and_then(
     context: &XdpContext,
@@ -99,8 +98,8 @@ fn look_up_now_and_then(
         )
     };
     let jiffies = clock::jiffies() as u32;
-    let probe = jiffies.wrapping_sub(probed_at) >= PROBE_JIFFIES;
-    if probe || filters::may_be_connection(syn.hash, syn.now_ns) {
+    let probe = jiffies != probed_at;
+    if probe || (gone == 0 && sent::are_few()) || filters::may_be_connection(syn.hash, syn.now_ns) {
         let known = known(context.as_ptr(), &syn.flow);
         if known == Known::Connection {
             return Some(Reason::KnownConnection);
@@ -110,7 +109,9 @@ fn look_up_now_and_then(
         let now_gone = u8::from(known == Known::Nothing);
         // SAFETY: as above.
         unsafe {
-            addr_of_mut!((*listener).probed_at).write_volatile(jiffies);
+            if probe {
+                addr_of_mut!((*listener).probed_at).write_volatile(jiffies);
+            }
             if gone != now_gone {
                 addr_of_mut!((*listener).gone).write_volatile(now_gone);
             }

@@ -1,8 +1,8 @@
 //! Which flows a cookie went to lately.
 
 use syn_guard_common::abi::{
-    LATE_TRIES, SENT_AGE, SENT_FLOOD_AGE, SENT_MANY, Sent, sent_cell, sent_done, sent_lately,
-    sent_mark, sent_tried,
+    LATE_TRIES, SENT_AGE, SENT_FLOOD_AGE, SENT_MANY, Sent, sent_are_few, sent_cell, sent_done,
+    sent_lately, sent_mark, sent_tried,
 };
 
 use crate::clock::jiffies;
@@ -77,6 +77,18 @@ fn this_tick() -> Option<&'static mut [u32; 3]> {
         *sent = [now, 0, 0];
     }
     Some(sent)
+}
+
+/// Whether this CPU sent so few cookies in this tick that a look-up for each costs nothing to
+/// speak of.
+#[inline(always)]
+pub fn are_few() -> bool {
+    let Some(sent) = COOKIES_SENT.get_ptr(0) else {
+        return false;
+    };
+    // SAFETY: this CPU's own value.
+    let [tick, count, _] = unsafe { *sent };
+    sent_are_few(tick, count, jiffies())
 }
 
 /// Counts a cookie; whether so many went in this tick that this one need not be

@@ -78,6 +78,13 @@ impl Age {
         (jiffies >> self.shift) as u8 | MARKED
     }
 
+    /// The last jiffy of a tick, counted from 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_jiffy(self) -> u32 {
+        (1 << self.shift) - 1
+    }
+
     /// Whether a cell was marked within this age of the tick `now`.
     #[inline(always)]
     #[must_use]

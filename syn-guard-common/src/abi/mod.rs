@@ -43,8 +43,8 @@ pub use mac::{ANY_MAC, NO_MAC, OWN_MAC_CELLS, mac, mac_cell};
 pub use prefix::{ListKind, MAX_PREFIXES, PrefixEntry, prefix_flags};
 pub use sample::{SAMPLE_BITS, SAMPLE_SYNS, SAMPLE_WORDS, SourceSample};
 pub use sent::{
-    LATE_TRIES, SENT_AGE, SENT_CELLS, SENT_FLOOD_AGE, SENT_MANY, SENT_TRIES, Sent, sent_bits,
-    sent_cell, sent_done, sent_lately, sent_mark, sent_tried,
+    LATE_TRIES, SENT_AGE, SENT_CELLS, SENT_FLOOD_AGE, SENT_MANY, SENT_TRIES, Sent, sent_are_few,
+    sent_bits, sent_cell, sent_done, sent_lately, sent_mark, sent_tried,
 };
 pub use service::{Mode, ServiceConfig, ServiceState, State};
 pub use settings::{Settings, settings_flags};

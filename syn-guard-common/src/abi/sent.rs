@@ -40,6 +40,10 @@ pub const SENT_FLOOD_AGE: Age = Age::new(11, 1);
 /// got one in a flood that is over: about as many a second as `stray_rate`'s default.
 pub const LATE_TRIES: u32 = 2_000;
 
+/// Cookies a jiffy of one CPU, on an average of its tick, up to which they are few: each of
+/// their SYNs is looked up, which takes at most 2 us a jiffy, 0.2 % of a CPU at HZ=1000.
+pub const SENT_FEW: u32 = 16;
+
 /// A client whose ACK is lost sends again after 1, 2, 4 ... seconds: the fifth
 /// time half a minute after its SYN, the sixth a minute after it. 32 ticks of
 /// 2,048 jiffies are 65 to 68 s at HZ=1000, 262 to 270 s at HZ=250; a cookie is
@@ -102,6 +106,14 @@ pub const fn sent_mark(cell: u32, hash: u32, jiffies: u64) -> u32 {
     (hash & HASH) | several | now as u32
 }
 
+/// Whether a CPU that sent so many cookies in the tick `tick` sent few in that of `jiffies`.
+#[inline(always)]
+#[must_use]
+pub const fn sent_are_few(tick: u32, count: u32, jiffies: u64) -> bool {
+    let into_tick = jiffies as u32 & SENT_AGE.last_jiffy();
+    tick != SENT_AGE.mark(jiffies) as u32 || count < SENT_FEW * (into_tick + 1)
+}
+
 /// What a cell says of a flow.
 #[inline(always)]
 #[must_use]
@@ -160,6 +172,20 @@ mod tests {
             assert_eq!(at(70_000), Sent::No);
             assert_eq!(sent_lately(cell, OTHER, start), Sent::No, "of its cell");
         }
+    }
+
+    #[test]
+    fn cookies_are_few_by_the_average_of_their_tick() {
+        let start = START & !2047;
+        let tick = u32::from(SENT_AGE.mark(start));
+        for jiffy in [0, 1, 100, 2047] {
+            let most = SENT_FEW * (jiffy as u32 + 1);
+            assert!(sent_are_few(tick, most - 1, start + jiffy));
+            assert!(!sent_are_few(tick, most, start + jiffy));
+        }
+        assert!(sent_are_few(tick, SENT_MANY, start + 2048), "the next tick");
+        // What is counted no further is many all the time.
+        assert!(!sent_are_few(tick, SENT_MANY, start + 2047));
     }
 
     #[test]

@@ -33,7 +33,7 @@ does not grow with CPUs. What is shared and written all the same:
 | --- | --- |
 | `COOKIE_SENT` | which flows got a cookie: a word of 65,536 that would change. In a tick of 2,048 jiffies (2 s at HZ=1000, 8 s at HZ=250) a word changes twice, then it stands for all flows; in the next tick once. So all CPUs together write at most 65,536 times a tick, after a start of twice as many: of a million forged SYNs a second at HZ=250 one in 125, at HZ=1000 one in 31. Of a slow flood each cookie writes one of its 4,096 cache lines. A CPU that sent 131,072 cookies in a tick writes none any more |
 | `COOKIES_TO_ALL` | once in such a tick by each CPU that sent so many |
-| `NEAR_LISTENERS` (`LISTENERS` where two share a cell) | the jiffy in which the listener was looked up: once in 8 jiffies |
+| `NEAR_LISTENERS` (`LISTENERS` where two share a cell) | the jiffy in which the listener was looked up: once a jiffy |
 | `SOURCES`, `SOURCE_FILTER`, `LAST_MARKED_SOURCE` | by SYNs of heavy sources: of forged ones fewer than one in 100,000 |
 | `SERVICE_STATE` | while the service observes: half-open connections and unanswered SYNs are counted for all CPUs together, so that the limit is one; not while it protects |
 | `CONNECTION_FILTER`, `NEAR_CONNECTION_FILTER`, `HALF_OPEN`, `HALF_OPEN_FILTER`, `SOURCES` | by SYNs that are passed: while the service observes, within the budget of tracking |
