@@ -12,11 +12,13 @@ mod bridge;
 mod clients;
 mod dropped;
 mod elsewhere;
+mod ipvs;
 mod lost;
 mod modes;
 mod nat;
 mod servers;
 mod stateful;
+mod virtual_services;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::selection::{FILES, LeftOut};
+use super::selection::FILES;
 use crate::{
     build::{Built, Paths},
     command,
@@ -40,8 +40,13 @@ impl Binary {
 }
 
 /// Builds the tests and lists what `cargo test` would run: cargo is given a runner that only notes
-/// what it is to run. Without arguments of the user's, the files that run on an old kernel.
-pub(super) fn run(paths: &Paths, built: &Built, args: &[String]) -> Result<Vec<Binary>> {
+/// what it is to run. Without arguments of the user's, the files that run on this series of kernels.
+pub(super) fn run(
+    paths: &Paths,
+    built: &Built,
+    series: &str,
+    args: &[String],
+) -> Result<Vec<Binary>> {
     let dir = paths.target.join("vm");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let notes = dir.join("notes");
@@ -52,7 +57,7 @@ pub(super) fn run(paths: &Paths, built: &Built, args: &[String]) -> Result<Vec<B
     // What stands before a second `--` is cargo's.
     if args.is_empty() || args[0] == "--" {
         for file in FILES {
-            if !matches!(file.left_out, LeftOut::All(_)) {
+            if file.left_out(series).is_none() {
                 cargo.args(["--package", file.package, "--test", file.name]);
             }
         }

@@ -8,7 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::modules;
 use crate::{build::Paths, command};
+
+/// Kernels that tests are known to run on, and the release of Debian that has them.
+pub(super) const RELEASES: [(&str, &str); 2] = [("6.1", "bookworm"), ("6.12", "trixie")];
+/// The keys of Debian's archive (package debian-archive-keyring).
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An unpacked kernel package.
 #[derive(Debug)]
@@ -25,14 +31,13 @@ impl Kernel {
         if let Ok(kernel) = Self::open(&dir) {
             return Ok(kernel);
         }
-        let package = find_package(series)?;
         let parent = dir.parent().context("the target folder is no folder")?;
         fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
         let work = tempfile::tempdir_in(parent).context("making a folder for the package")?;
+        let (apt, package) = find_package(series, work.path())?;
         command::run(
-            Command::new("apt-get")
-                // Root's own folder: apt's user cannot write there, which it would warn of.
-                .args(["-q", "-o", "APT::Sandbox::User=root", "download", &package])
+            apt.command("apt-get")
+                .args(["download", &package])
                 .current_dir(work.path()),
         )?;
         let archive = files(work.path())?
@@ -46,6 +51,8 @@ impl Kernel {
                 .arg(&archive)
                 .arg(&unpacked),
         )?;
+        let kernel = Self::open(&unpacked)?;
+        modules::decompress(&kernel.modules())?;
         // Only a whole one gets the name that is looked for.
         fs::rename(&unpacked, &dir).with_context(|| format!("making {}", dir.display()))?;
         Self::open(&dir)
@@ -81,28 +88,104 @@ impl Kernel {
 
     /// The folder of its modules.
     pub(super) fn modules(&self) -> PathBuf {
-        self.dir.join("lib/modules").join(&self.release)
+        // Below /usr since Debian's trixie.
+        ["usr/lib/modules", "lib/modules"]
+            .map(|folder| self.dir.join(folder).join(&self.release))
+            .into_iter()
+            .find(|folder| folder.exists())
+            .unwrap_or_default()
     }
 }
 
-/// The newest package of the series, made for virtual machines: it is the smallest.
-fn find_package(series: &str) -> Result<String> {
-    let prefix = format!("linux-image-{series}.");
-    let list = || command::output(Command::new("apt-cache").args(["pkgnames", &prefix]));
-    if let Some(package) = newest(&list()?) {
-        return Ok(package);
-    }
-    if nix::unistd::geteuid().is_root() {
-        // The lists are absent on a fresh image.
-        command::run(Command::new("apt-get").args(["-q", "update"]))?;
-        if let Some(package) = newest(&list()?) {
-            return Ok(package);
+/// Where apt looks for packages.
+struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    /// As this system's apt is set up.
+    const fn here() -> Self {
+        Self {
+            options: Vec::new(),
         }
     }
-    bail!(
-        "no package `{prefix}*-cloud-amd64` is to be had: run `apt-get update`, with the Debian \
-         release among apt's sources that has Linux {series} (6.1: bookworm)"
-    )
+
+    /// As if this system had another release of Debian among its sources, and no other. Its lists
+    /// are kept in a folder of their own.
+    fn with_release(release: &str, dir: &Path) -> Result<Self> {
+        let targets = command::output(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(ORIGIN) $(REPO_URI)",
+        ]))?;
+        let archive = archive(&targets).context("no archive of Debian's among apt's sources")?;
+        for folder in ["lists/partial", "cache/archives/partial"] {
+            let folder = dir.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let sources = dir.join("sources.list");
+        fs::write(
+            &sources,
+            format!("deb [signed-by={KEYS}] {archive} {release} main\n"),
+        )
+        .with_context(|| format!("writing {}", sources.display()))?;
+        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
+        let apt = Self {
+            options: vec![
+                option("Dir::Etc::SourceList", &sources),
+                option("Dir::Etc::SourceParts", Path::new("-")),
+                option("Dir::State::Lists", &dir.join("lists")),
+                option("Dir::Cache", &dir.join("cache")),
+                "Acquire::Languages=none".to_owned(),
+                // Nothing of the system changes.
+                "Debug::NoLocking=true".to_owned(),
+            ],
+        };
+        command::run(apt.command("apt-get").arg("update"))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // Root's own folder: apt's user cannot write there, which it would warn of.
+        command.args(["-q", "-o", "APT::Sandbox::User=root"]);
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
+        command
+    }
+
+    /// The newest package of the series, made for virtual machines: it is the smallest.
+    fn newest(&self, series: &str) -> Result<Option<String>> {
+        let prefix = format!("linux-image-{series}.");
+        let names = command::output(self.command("apt-cache").args(["pkgnames", &prefix]))?;
+        Ok(newest(&names))
+    }
+}
+
+/// The address of Debian's archive among the lists that apt fetches, not that of security fixes.
+fn archive(targets: &str) -> Option<&str> {
+    targets
+        .lines()
+        .filter_map(|line| line.strip_prefix("Debian "))
+        .find(|address| !address.contains("security"))
+}
+
+/// The newest package of the series, and where it is to be had: among this system's own, or in
+/// Debian's release that has it.
+fn find_package(series: &str, dir: &Path) -> Result<(Apt, String)> {
+    let here = Apt::here();
+    if let Some(package) = here.newest(series)? {
+        return Ok((here, package));
+    }
+    let release = RELEASES.iter().find(|(known, _)| *known == series);
+    if let Some((_, release)) = release {
+        let there = Apt::with_release(release, dir)?;
+        if let Some(package) = there.newest(series)? {
+            return Ok((there, package));
+        }
+    }
+    bail!("no package `linux-image-{series}.*-cloud-amd64` is to be had")
 }
 
 /// The newest of the packages that hold a kernel for virtual machines.
@@ -126,7 +209,15 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::newest;
+    use super::{archive, newest};
+
+    #[test]
+    fn the_archive_is_the_one_with_the_whole_release() {
+        let targets = "Other http://other.example/\nDebian http://one.example/debian-security/\n\
+                       Debian http://two.example/debian/\n";
+        assert_eq!(archive(targets), Some("http://two.example/debian/"));
+        assert_eq!(archive("Other http://other.example/\n"), None);
+    }
 
     #[test]
     fn takes_the_newest_kernel_for_virtual_machines() {

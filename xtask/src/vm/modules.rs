@@ -4,17 +4,41 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSection as _};
 
-/// The files of the modules and of those that they need, each after what it needs.
+use crate::command;
+
+/// Unpacks each module file in its place.
+pub(super) fn decompress(dir: &Path) -> Result<()> {
+    let compressed = command::output(Command::new("find").arg(dir).args(["-name", "*.ko.xz"]))?;
+    if compressed.is_empty() {
+        return Ok(());
+    }
+    command::run(
+        Command::new("busybox")
+            .arg("unxz")
+            .args(compressed.lines())
+            .stdout(Stdio::null()),
+    )
+}
+
+/// The files of the modules and of those that they need, each after what it needs. Nothing for
+/// what the kernel has built in.
 pub(super) fn in_order(dir: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = BTreeMap::new();
     find(&dir.join("kernel"), &mut files)?;
+    let file = dir.join("modules.builtin");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let built_in: Vec<_> = built_in(&text).collect();
     let mut order = Vec::new();
     for name in wanted {
+        if built_in.iter().any(|there| there == name) {
+            continue;
+        }
         let file = files
             .get(*name)
             .with_context(|| format!("no module {name} below {}", dir.display()))?;
@@ -31,11 +55,22 @@ fn find(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
         } else if path.extension().is_some_and(|it| it == "ko")
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
         {
-            // File names have both signs, the modules' own names only this.
-            files.insert(name.replace('-', "_"), path);
+            files.insert(own_name(name), path);
         }
     }
     Ok(())
+}
+
+/// File names have both signs, the modules' own names only this.
+fn own_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The names in `modules.builtin`, a path each line.
+fn built_in(text: &str) -> impl Iterator<Item = String> {
+    text.lines()
+        .filter_map(|path| path.rsplit('/').next()?.strip_suffix(".ko"))
+        .map(own_name)
 }
 
 fn add(file: &Path, files: &BTreeMap<String, PathBuf>, order: &mut Vec<PathBuf>) -> Result<()> {
@@ -65,13 +100,19 @@ fn needs(info: &[u8]) -> Vec<String> {
         .filter_map(|field| std::str::from_utf8(field).ok()?.strip_prefix("depends="))
         .flat_map(|names| names.split(','))
         .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
+        .map(own_name)
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::needs;
+    use super::{built_in, needs};
+
+    #[test]
+    fn reads_what_is_built_in() {
+        let text = "kernel/drivers/virtio/virtio_pci.ko\nkernel/net/ipv4/tcp-x.ko\n";
+        assert!(built_in(text).eq(["virtio_pci", "tcp_x"]));
+    }
 
     #[test]
     fn reads_what_a_module_needs() {
