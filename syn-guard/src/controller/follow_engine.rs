@@ -9,9 +9,17 @@ use crate::datapath::one_line;
 use crate::events::{EventKind, Level};
 
 impl Controller {
+    /// Looks around, and goes by what is there.
+    pub(super) fn keep_engine(&mut self) {
+        self.follow_engine();
+        if self.rules.take_other_services() {
+            self.forget_proofs();
+        }
+    }
+
     /// Has the other engine make cookies where something is in the way of this one, or
     /// is no more.
-    pub(super) fn keep_engine(&mut self) {
+    fn follow_engine(&mut self) {
         let found = Surroundings::look(&self.options.interfaces, &mut self.rules);
         match found {
             Ok(found) => self.surroundings = found,
@@ -67,6 +75,11 @@ impl Controller {
     pub(super) fn rules_changed(&mut self) {
         self.rules.changed();
         self.keep_engine();
+        self.forget_proofs();
+    }
+
+    /// What the stack answered before says nothing any more.
+    fn forget_proofs(&mut self) {
         self.tell("listeners", |controller| {
             controller.services.forget_proofs(&mut controller.datapath)
         });

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::datapath::one_line;
-use crate::kernel::netfilter::{Netfilter, legacy_tables};
+use crate::kernel::netfilter::{Netfilter, legacy_tables, virtual_services};
 
-/// How old it may be. nftables tells of its changes, and of iptables-legacy's tables it is
-/// looked at each time which there are; what else hangs in netfilter does not tell.
+/// How old it may be. nftables tells of its changes, and of iptables-legacy's tables and
+/// IPVS's services it is looked at each time which there are; what else hangs in netfilter
+/// does not tell.
 const AT_LATEST: Duration = Duration::from_secs(10);
 
 /// What netfilter does, as it was read last.
@@ -16,6 +17,9 @@ const AT_LATEST: Duration = Duration::from_secs(10);
 pub struct Rules {
     found: Netfilter,
     tables: Vec<String>,
+    services: Vec<String>,
+    /// The services are others than before.
+    other_services: bool,
     read_at: Option<Instant>,
     /// It was said that it cannot be read.
     said: bool,
@@ -27,14 +31,22 @@ impl Rules {
         self.read_at = None;
     }
 
+    /// Whether IPVS leads other connections elsewhere than when this was asked last.
+    pub const fn take_other_services(&mut self) -> bool {
+        std::mem::replace(&mut self.other_services, false)
+    }
+
     /// What netfilter does now; where that cannot be found out, the worst.
     pub fn read(&mut self) -> Netfilter {
         let tables = legacy_tables();
+        let services = virtual_services();
         let fresh = self.read_at.is_some_and(|at| at.elapsed() < AT_LATEST);
-        if fresh && tables == self.tables {
+        if fresh && tables == self.tables && services == self.services {
             return self.found;
         }
         self.tables = tables;
+        self.other_services |= services != self.services;
+        self.services = services;
         self.found = match Netfilter::read() {
             Ok(found) => {
                 self.read_at = Some(Instant::now());
@@ -84,5 +96,10 @@ mod tests {
         rules.found = other;
         rules.tables.push("a table that is no more".to_owned());
         assert_eq!(rules.read(), right);
+        assert!(!rules.take_other_services());
+        rules.found = other;
+        rules.services.push("a service that is no more".to_owned());
+        assert_eq!(rules.read(), right);
+        assert!(rules.take_other_services() && !rules.take_other_services());
     }
 }

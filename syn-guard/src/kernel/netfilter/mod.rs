@@ -1,17 +1,20 @@
 //! What netfilter does in this network namespace: whether there is NAT, whether there
 //! are rules at all, and notice of changes.
 //!
-//! Three sources, since no one of them tells all: the chains of nftables, the tables of
-//! iptables-legacy, and the list of hooks, which not every kernel has.
+//! Four sources, since no one of them tells all: the chains of nftables, the tables of
+//! iptables-legacy, the virtual services of IPVS, and the list of hooks, which not every
+//! kernel has.
 
 mod chains;
 mod changes;
 mod hooks;
+mod ipvs;
 mod legacy;
 
 pub use chains::{Chain, chains};
 pub use changes::RuleChanges;
 pub use hooks::{Hook, hooks};
+pub use ipvs::services as virtual_services;
 pub use legacy::tables as legacy_tables;
 
 use super::netlink::NetlinkError;
@@ -25,8 +28,9 @@ const LOCAL_IN: u32 = 1;
 
 /// Functions that no packet is changed, dropped or led elsewhere by, as the kernel
 /// calls them (6.18): those of conntrack and its defragmentation, which let pass what
-/// they cannot make sense of, and those of security modules, which look at labels.
-const HARMLESS: [&str; 12] = [
+/// they cannot make sense of, and those of security modules, which look at labels that
+/// only rules give.
+const HARMLESS: [&str; 14] = [
     "ipv4_conntrack_in",
     "ipv4_conntrack_local",
     "ipv6_conntrack_in",
@@ -39,6 +43,8 @@ const HARMLESS: [&str; 12] = [
     "selinux_ip_forward",
     "selinux_ip_output",
     "selinux_ip_postroute",
+    "apparmor_ip_postroute",
+    "smack_ip_output",
 ];
 /// The functions that hang NAT into the way to a socket.
 const NAT: [&str; 2] = ["nf_nat_ipv4_local_in", "nf_nat_ipv6_local_in"];
@@ -67,6 +73,7 @@ impl Netfilter {
             found.rules = true;
             found.nat |= table == "nat";
         }
+        found.rules |= !virtual_services().is_empty();
         for family in FAMILIES {
             for at in HOOKS {
                 for hook in hooks(family, at)? {
@@ -111,11 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn conntrack_alone_is_no_rule_and_nat_is_one() {
+    fn conntrack_and_labels_are_no_rule_and_nat_is_one() {
         let conntrack = [
             (0, hook("ipv4_conntrack_defrag", Some("nf_defrag_ipv4"))),
             (0, hook("ipv4_conntrack_in", Some("nf_conntrack"))),
             (1, hook("nf_confirm", Some("nf_conntrack"))),
+            // As on each host with AppArmor.
+            (4, hook("apparmor_ip_postroute", None)),
         ];
         assert_eq!(found(&conntrack), Netfilter::default());
         let filter = [(1, hook("nft_do_chain_inet", Some("nf_tables")))];
