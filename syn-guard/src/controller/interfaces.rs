@@ -36,7 +36,9 @@ fn presence(index: u32, now: Result<u32, InterfaceError>) -> Presence {
     match now {
         Ok(now) if now == index => Presence::There,
         Ok(_) | Err(InterfaceError::NoSuchInterface { .. }) => Presence::Gone,
-        Err(error @ InterfaceError::VrfPort(_)) => Presence::Unguardable(error),
+        Err(error @ (InterfaceError::VrfPort(_) | InterfaceError::Vrf(_))) => {
+            Presence::Unguardable(error)
+        }
         Err(error) => Presence::Unknown(error),
     }
 }
@@ -72,7 +74,11 @@ fn guardable(
     for name in names {
         match check(&name) {
             Ok(()) => kept.push(name),
-            Err(error @ (InterfaceError::NotEthernet(_) | InterfaceError::VrfPort(_))) => {
+            Err(
+                error @ (InterfaceError::NotEthernet(_)
+                | InterfaceError::VrfPort(_)
+                | InterfaceError::Vrf(_)),
+            ) => {
                 warn!("not guarded: {error}");
                 skipped = Some(error);
             }
@@ -176,7 +182,9 @@ impl Interfaces {
         self.gone.retain_mut(|Gone { name, said }| {
             let attached = match find(name).and_then(interfaces::guardable) {
                 Ok(found) => attach(name, datapath).map(|attachment| (found.index, attachment)),
-                Err(error @ InterfaceError::VrfPort(_)) => Err(error.into()),
+                Err(error @ (InterfaceError::VrfPort(_) | InterfaceError::Vrf(_))) => {
+                    Err(error.into())
+                }
                 Err(_) => {
                     *said = None;
                     return true;
@@ -263,8 +271,10 @@ mod tests {
         assert!(matches!(presence(7, Ok(7)), Presence::There));
         assert!(matches!(presence(7, Ok(8)), Presence::Gone));
         assert!(matches!(presence(7, Err(none("eth0"))), Presence::Gone));
-        let vrf = InterfaceError::VrfPort("eth0".to_owned());
-        assert!(matches!(presence(7, Err(vrf)), Presence::Unguardable(_)));
+        for kind in [InterfaceError::VrfPort, InterfaceError::Vrf] {
+            let vrf = kind("eth0".to_owned());
+            assert!(matches!(presence(7, Err(vrf)), Presence::Unguardable(_)));
+        }
         let unreadable = InterfaceError::NoSuchIndex(7);
         assert!(matches!(presence(7, Err(unreadable)), Presence::Unknown(_)));
     }

@@ -154,6 +154,7 @@ mod tests {
             receive_queues: 3,
             loopback: false,
             software: false,
+            is_vrf: false,
             xdp: attached(XdpMode::Driver),
             ..find("lo").unwrap()
         };

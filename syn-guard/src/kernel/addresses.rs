@@ -1,7 +1,7 @@
 //! The host's own addresses.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -26,6 +26,8 @@ pub struct LocalAddress {
     pub interface: String,
     /// That interface's MTU, bytes.
     pub mtu: u32,
+    /// That interface belongs to a VRF.
+    pub in_vrf: bool,
 }
 
 /// All own unicast addresses but those of loopback scope (`127.0.0.0/8`,
@@ -60,9 +62,27 @@ pub fn local_addresses() -> Result<Vec<LocalAddress>, InterfaceError> {
                 interface_index: index,
                 interface: interface.name.clone(),
                 mtu: interface.mtu,
+                in_vrf: interface.is_in_vrf(),
             })
         })
         .collect())
+}
+
+/// Those that a guard may answer for. In a VRF no look-up from an interface outside of it
+/// finds a connection: a bridge of a VRF, whose port is guarded, has its own address there.
+#[must_use]
+pub fn guardable(addresses: &[LocalAddress]) -> Vec<IpAddr> {
+    let in_vrf: HashSet<IpAddr> = addresses
+        .iter()
+        .filter(|local| local.in_vrf)
+        .map(|local| local.address)
+        .collect();
+    addresses
+        .iter()
+        .map(|local| local.address)
+        // Nobody outside reaches loopback addresses.
+        .filter(|address| !address.is_loopback() && !in_vrf.contains(address))
+        .collect()
 }
 
 /// Interface index and address of one message.
@@ -106,6 +126,24 @@ mod tests {
         assert_eq!(address(&message).unwrap(), Some(expected));
         assert_eq!(address(&message[..8]).unwrap(), None);
         assert!(address(&[]).is_err());
+    }
+
+    #[test]
+    fn addresses_of_a_vrf_are_left_out_also_where_others_have_them() {
+        let local = |last: u8, in_vrf: bool| LocalAddress {
+            address: IpAddr::from([10, 0, 0, last]),
+            interface_index: 7,
+            interface: "eth0".to_owned(),
+            mtu: 1500,
+            in_vrf,
+        };
+        let all = [
+            local(1, false),
+            local(2, true),
+            local(3, false),
+            local(3, true),
+        ];
+        assert_eq!(guardable(&all), [IpAddr::from([10, 0, 0, 1])]);
     }
 
     #[test]

@@ -37,6 +37,11 @@ pub enum InterfaceError {
         "{0} is a port of a VRF, where the kernel's socket look-ups do not find connections: it cannot be guarded, the kernel's own SYN cookies protect it"
     )]
     VrfPort(String),
+    /// What comes in for it comes in by its ports.
+    #[error(
+        "{0} is a VRF, by which no packet comes in: it cannot be guarded, the kernel's own SYN cookies protect it"
+    )]
+    Vrf(String),
     /// There is none of that name.
     #[error("no such interface {name}; there are: {}", there.join(", "))]
     NoSuchInterface {
@@ -106,6 +111,8 @@ pub struct Interface {
     /// It has a kind (`IFLA_INFO_KIND`): no hardware, but a bridge, a VLAN or the
     /// like.
     pub software: bool,
+    /// It is a VRF.
+    pub is_vrf: bool,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
     /// The other end, if it is a veth.
@@ -113,6 +120,14 @@ pub struct Interface {
     /// What it is a port of: `bridge`, `vrf`, `bond` and the like
     /// (`IFLA_INFO_SLAVE_KIND`).
     pub port_of: Option<String>,
+}
+
+impl Interface {
+    /// Whether it is a VRF or a port of one.
+    #[must_use]
+    pub fn is_in_vrf(&self) -> bool {
+        self.is_vrf || self.port_of.as_deref() == Some("vrf")
+    }
 }
 
 /// The other end of a veth.
@@ -191,7 +206,10 @@ pub fn guardable(interface: Interface) -> Result<Interface, InterfaceError> {
     if !interface.ethernet {
         return Err(InterfaceError::NotEthernet(interface.name));
     }
-    if interface.port_of.as_deref() == Some("vrf") {
+    if interface.is_vrf {
+        return Err(InterfaceError::Vrf(interface.name));
+    }
+    if interface.is_in_vrf() {
         return Err(InterfaceError::VrfPort(interface.name));
     }
     Ok(interface)
@@ -239,6 +257,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
         ),
         receive_queues: 1,
         software: false,
+        is_vrf: false,
         xdp: None,
         veth_peer: None,
         port_of: None,
@@ -262,6 +281,7 @@ fn interface(payload: &[u8]) -> Result<Interface, NetlinkError> {
                 let kind = nested(value, libc::IFLA_INFO_KIND)?;
                 veth = kind.as_deref() == Some("veth");
                 read.software = kind.is_some();
+                read.is_vrf = kind.as_deref() == Some("vrf");
                 read.port_of = nested(value, libc::IFLA_INFO_SLAVE_KIND)?;
             }
             _ => {}

@@ -177,6 +177,7 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "syn_ack", Nothing),
     file("syn-guard", "tune", Nothing),
     file("syn-guard", "virtio", Nothing),
+    file("syn-guard", "vrf", Nothing),
     file(
         "syn-guard",
         "wire",

@@ -35,7 +35,7 @@ use crate::controller::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, Engine, Takeover};
 use crate::events::EventLog;
 use crate::kernel::TcpSettings;
-use crate::kernel::addresses::local_addresses;
+use crate::kernel::addresses::{self, local_addresses};
 use crate::kernel::interfaces::interfaces;
 use crate::kernel::sock_diag::{Listener, Signed, listeners};
 use crate::kernel::sysctl;
@@ -381,12 +381,7 @@ impl Services {
         self.life_ns = half_open_life_ns(retries);
         self.lives.found(now_ns(), retries);
         let interfaces = interfaces()?;
-        self.host.own = local_addresses()?
-            .iter()
-            .map(|local| local.address)
-            // Nobody outside reaches these.
-            .filter(|address| !address.is_loopback())
-            .collect();
+        self.host.own = addresses::guardable(&local_addresses()?);
         self.host.closures = Closures::new(&self.wanted.services, &self.signed);
         self.host.routes = self.routes.classes(
             &settings,
