@@ -14,7 +14,7 @@
 use syn_guard_common::abi::{EngineKind, settings_flags};
 use tracing::info;
 
-use super::rules::Rules;
+use super::rules::{Rules, VirtualAddresses};
 use crate::datapath::{Engine, Features};
 use crate::kernel::interfaces::{InterfaceError, interfaces};
 use crate::kernel::netfilter::Netfilter;
@@ -71,6 +71,8 @@ pub struct Making {
 pub struct Surroundings {
     /// What netfilter does.
     pub netfilter: Netfilter,
+    /// What IPVS leads elsewhere.
+    pub virtual_addresses: VirtualAddresses,
     /// What is in the way of the engine `reqsk`.
     pub obstacle: Option<Obstacle>,
     /// conntrack takes up no connection whose SYN it did not see.
@@ -86,6 +88,7 @@ impl Surroundings {
         let netfilter = rules.read();
         Ok(Self {
             netfilter,
+            virtual_addresses: rules.virtual_addresses(),
             obstacle: obstacle(netfilter, guarded)?,
             no_pick_up: sysctl::get_u64(LOOSE).is_ok_and(|loose| loose == 0),
         })

@@ -29,12 +29,13 @@ impl Controller {
             }
         }
         let needs_proof = self.needs_proof();
-        let other_proof = self.services.set_needs_proof(needs_proof);
+        let virtual_addresses = self.surroundings.virtual_addresses.clone();
+        let is_news = self.services.go_by(needs_proof, virtual_addresses);
         if !self
             .engine
             .follow(self.surroundings.obstacle.clone(), now_ns())
         {
-            if other_proof {
+            if is_news {
                 self.tell("listeners", |controller| {
                     controller
                         .services

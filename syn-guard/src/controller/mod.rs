@@ -463,7 +463,10 @@ fn guard(
         datapath,
     )?;
     let mut services = Services::new(options, datapath, engine.kind())?;
-    services.set_needs_proof(surroundings.netfilter.rules && datapath.features.assign.is_some());
+    services.go_by(
+        surroundings.netfilter.rules && datapath.features.assign.is_some(),
+        surroundings.virtual_addresses.clone(),
+    );
     services.refresh(datapath, log)?;
     Ok((services, limits))
 }

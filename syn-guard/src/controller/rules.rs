@@ -1,16 +1,23 @@
 //! What netfilter does, read as seldom as can be: a host may have thousands of chains.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use crate::datapath::one_line;
-use crate::kernel::netfilter::{Netfilter, legacy_tables, virtual_services};
+use crate::kernel::netfilter::{Netfilter, legacy_tables, virtual_addresses, virtual_services};
 
 /// How old it may be. nftables tells of its changes, and of iptables-legacy's tables and
 /// IPVS's services it is looked at each time which there are; what else hangs in netfilter
 /// does not tell.
 const AT_LATEST: Duration = Duration::from_secs(10);
+
+/// Addresses and ports, 0 for all, whose connections IPVS leads elsewhere: as many as were
+/// read.
+pub type VirtualAddresses = Arc<BTreeSet<(IpAddr, u16)>>;
 
 /// What netfilter does, as it was read last.
 #[derive(Debug, Default)]
@@ -18,6 +25,8 @@ pub struct Rules {
     found: Netfilter,
     tables: Vec<String>,
     services: Vec<String>,
+    /// What they say of addresses and ports.
+    virtual_addresses: VirtualAddresses,
     /// The services are others than before.
     other_services: bool,
     read_at: Option<Instant>,
@@ -29,6 +38,11 @@ impl Rules {
     /// nftables tells of a change.
     pub const fn changed(&mut self) {
         self.read_at = None;
+    }
+
+    /// What IPVS leads elsewhere, as it was read last.
+    pub fn virtual_addresses(&self) -> VirtualAddresses {
+        Arc::clone(&self.virtual_addresses)
     }
 
     /// Whether IPVS leads other connections elsewhere than when this was asked last.
@@ -45,8 +59,11 @@ impl Rules {
             return self.found;
         }
         self.tables = tables;
-        self.other_services |= services != self.services;
-        self.services = services;
+        if services != self.services {
+            self.other_services = true;
+            self.virtual_addresses = virtual_addresses(&services).into();
+            self.services = services;
+        }
         self.found = match Netfilter::read() {
             Ok(found) => {
                 self.read_at = Some(Instant::now());

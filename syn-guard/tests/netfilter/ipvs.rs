@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xtask::lab::{Flood, Guard, Lab, SERVER_IPV4, SERVER_IPV6, patiently};
 
-use crate::clients::{all_get, all_get_by_cookies};
+use crate::clients::{all_get, all_get_by_cookies, fetch};
 use crate::common::wait_until;
 use crate::servers::{CONTAINER, Server, container};
 use crate::virtual_services::Ipvs;
@@ -60,15 +60,14 @@ fn set_up(lab: &Lab) -> Option<[Server; 2]> {
 
 /// Has IPVS lead the service's connections to the container.
 fn lead_to_container(lab: &Lab) {
-    lab.server()
-        .run(|| {
-            let ipvs = Ipvs::open().unwrap();
-            for (service, server) in VIRTUAL.into_iter().zip(CONTAINER) {
-                ipvs.add_service(service, PORT);
-                ipvs.add_server(service, PORT, server.parse().unwrap());
-            }
-        })
-        .unwrap();
+    let add = || {
+        let ipvs = Ipvs::open().unwrap();
+        for (service, server) in VIRTUAL.into_iter().zip(CONTAINER) {
+            ipvs.add_service(service, PORT);
+            ipvs.add_server(service, PORT, server.parse().unwrap());
+        }
+    };
+    lab.server().run(add).unwrap();
 }
 
 #[test]
@@ -152,5 +151,38 @@ fn a_virtual_service_that_comes_takes_its_clients_at_once() {
                 .unwrap();
             stop(guard);
         }
+    }
+}
+
+#[test]
+fn of_two_real_servers_the_host_may_be_one() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let Some(_servers) = set_up(&lab) else {
+        return;
+    };
+    lead_to_container(&lab);
+    let add = || {
+        let ipvs = Ipvs::open().unwrap();
+        for (service, server) in at(VIRTUAL).into_iter().zip(own()) {
+            ipvs.add_server(service.ip(), PORT, server.ip());
+        }
+    };
+    lab.server().run(add).unwrap();
+    let all_get_their_turn = |what: &str| {
+        for target in at(VIRTUAL) {
+            let pages: Vec<_> = (0..20).map(|_| fetch(&lab, target).unwrap()).collect();
+            let of = |server: &str| pages.iter().filter(|page| *page == server).count();
+            let turns = (of("host"), of("container"));
+            println!("{what}: {target}: {turns:?} of 20 from host and container");
+            assert_eq!(turns, (10, 10), "{what}: {target}");
+        }
+    };
+    all_get_their_turn("no guard");
+    for engine in ENGINES {
+        let guard = protect(&lab, engine);
+        all_get_their_turn(&format!("protect, engine {engine}"));
+        stop(guard);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -14,15 +14,10 @@ use crate::command;
 
 /// Unpacks each module file in its place.
 pub(super) fn decompress(dir: &Path) -> Result<()> {
-    let compressed = command::output(Command::new("find").arg(dir).args(["-name", "*.ko.xz"]))?;
-    if compressed.is_empty() {
-        return Ok(());
-    }
     command::run(
-        Command::new("busybox")
-            .arg("unxz")
-            .args(compressed.lines())
-            .stdout(Stdio::null()),
+        Command::new("find")
+            .arg(dir)
+            .args(["-name", "*.ko.xz", "-exec", "busybox", "unxz", "{}", "+"]),
     )
 }
 

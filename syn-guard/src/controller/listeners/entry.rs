@@ -9,6 +9,7 @@ use syn_guard_common::window::{ReceiveWindow, payload_space};
 use crate::controller::closed::Closures;
 use crate::controller::route_classes::{Classes, Path};
 use crate::controller::routes::RouteClasses;
+use crate::controller::rules::VirtualAddresses;
 use crate::kernel::TcpSettings;
 use crate::kernel::sock_diag::Listener;
 use crate::kernel::socket_options::SocketOptions;
@@ -35,6 +36,8 @@ pub struct Host {
     /// Firewall rules may drop, change or redirect a SYN or its answer, and the data path
     /// sees what leaves the host.
     pub needs_proof: bool,
+    /// What IPVS leads elsewhere.
+    pub virtual_addresses: VirtualAddresses,
 }
 
 impl Host {
@@ -46,6 +49,13 @@ impl Host {
         } else {
             &self.routes.ipv6
         }
+    }
+
+    /// Whether IPVS takes the connections to an own address and port.
+    pub(super) fn is_virtual(&self, own: IpAddr, port: u16) -> bool {
+        [port, 0]
+            .iter()
+            .any(|port| self.virtual_addresses.contains(&(own, *port)))
     }
 
     /// The entry of a listener on an own address for the clients of a class.

@@ -78,6 +78,9 @@ pub fn entries(
             let Some(fit) = fit(listener, *own) else {
                 continue;
             };
+            if host.is_virtual(*own, listener.local.port()) {
+                continue;
+            }
             for (route, path) in host.classes(*own).all() {
                 let key = ListenerKey {
                     address: (*own).into(),

@@ -7,6 +7,7 @@ use super::*;
 use crate::controller::closed::Closures;
 use crate::controller::route_classes::{Classes, Clients, Path};
 use crate::controller::routes::RouteClasses;
+use crate::controller::rules::VirtualAddresses;
 use crate::kernel::TcpSettings;
 use crate::kernel::socket_options::SocketOptions;
 
@@ -76,6 +77,7 @@ pub fn host() -> Host {
         options: HashMap::new(),
         default_buffers: BTreeSet::from([131_072]),
         needs_proof: false,
+        virtual_addresses: VirtualAddresses::default(),
     }
 }
 
@@ -119,6 +121,24 @@ fn a_wildcard_is_every_own_address_of_its_family() {
         BTreeSet::new(),
         "no service"
     );
+}
+
+#[test]
+fn what_ipvs_leads_elsewhere_has_no_listener_here() {
+    let led = |at: &[(&str, u16)]| {
+        let virtual_addresses = at.iter().map(|(own, port)| (own.parse().unwrap(), *port));
+        let host = Host {
+            virtual_addresses: VirtualAddresses::new(virtual_addresses.collect()),
+            ..host()
+        };
+        let slots = BTreeMap::from([(80, 0)]);
+        entries(&[listener("[::]:80", 1, 0)], &host, &slots, NOW).len()
+    };
+    assert_eq!(led(&[]), 2);
+    assert_eq!(led(&[("198.18.0.1", 81), ("198.18.0.9", 80)]), 2);
+    assert_eq!(led(&[("198.18.0.1", 80)]), 1);
+    // All ports of an address.
+    assert_eq!(led(&[("198.18.0.1", 80), ("2001:db8::1", 0)]), 0);
 }
 
 #[test]

@@ -30,6 +30,7 @@ use crate::controller::kernel_engine::CookieTimestamps;
 use crate::controller::listeners::{Backlog, Host, KnownOptions, MPTCP, Proxies, open_ports};
 use crate::controller::lives::Lives;
 use crate::controller::routes::RouteReader;
+use crate::controller::rules::VirtualAddresses;
 use crate::controller::slots::Slots;
 use crate::controller::{ControllerError, Options, sweep};
 use crate::datapath::{DataPath, Engine, Takeover};
@@ -162,6 +163,7 @@ impl Services {
                 options: HashMap::new(),
                 default_buffers: BTreeSet::new(),
                 needs_proof: false,
+                virtual_addresses: VirtualAddresses::default(),
             },
             routes,
             options: KnownOptions::default(),
@@ -231,10 +233,15 @@ impl Services {
         &mut self.lives
     }
 
-    /// Whether only the stack's own answers say who is there for clients; true where that is
-    /// news, which the data path must be told.
-    pub const fn set_needs_proof(&mut self, needs: bool) -> bool {
-        std::mem::replace(&mut self.host.needs_proof, needs) != needs
+    /// Whether only the stack's own answers say who is there for clients, and where none of
+    /// the listeners is; true where that is news, which the data path must be told.
+    pub fn go_by(&mut self, needs_proof: bool, virtual_addresses: VirtualAddresses) -> bool {
+        let host = &mut self.host;
+        let is_news =
+            host.needs_proof != needs_proof || host.virtual_addresses != virtual_addresses;
+        host.needs_proof = needs_proof;
+        host.virtual_addresses = virtual_addresses;
+        is_news
     }
 
     /// Whether SYNs of a service may go to the stack although it protects, or come to

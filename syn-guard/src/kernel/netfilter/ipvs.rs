@@ -1,8 +1,10 @@
 //! The virtual services of IPVS in this network namespace: their connections are led to
 //! another host or socket, by functions in netfilter that no table shows.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `ip_vs_info_seq_show` (net/netfilter/ipvs/ip_vs_ctl.c).
 const FILE: &str = "/proc/thread-self/net/ip_vs";
@@ -18,6 +20,26 @@ const HEADER: [&str; 2] = ["IP Virtual Server version ", "Prot LocalAddress:Port
 pub fn services() -> Vec<String> {
     let text = read().unwrap_or_default();
     listed(&String::from_utf8_lossy(&text))
+}
+
+/// Addresses and ports of services of TCP; port 0 is all of an address. What goes by a mark
+/// of the firewall's has none.
+#[must_use]
+pub fn addresses(services: &[String]) -> BTreeSet<(IpAddr, u16)> {
+    services.iter().filter_map(|line| address(line)).collect()
+}
+
+/// Both are written in hexadecimal, but for IPv6 addresses, which are in brackets.
+fn address(line: &str) -> Option<(IpAddr, u16)> {
+    let mut words = line.split_whitespace();
+    let (address, port) = (words.next()? == "TCP")
+        .then(|| words.next())?
+        .and_then(|at| at.rsplit_once(':'))?;
+    let address = match address.strip_prefix('[') {
+        Some(ipv6) => ipv6.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into(),
+        None => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?).into(),
+    };
+    Some((address, u16::from_str_radix(port, 16).ok()?))
 }
 
 fn read() -> io::Result<Vec<u8>> {
@@ -38,7 +60,7 @@ fn listed(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::listed;
+    use super::*;
 
     /// As Linux 6.12 writes it.
     const NONE: &str = "IP Virtual Server version 1.2.1 (size=4096)\n\
@@ -73,5 +95,26 @@ mod tests {
             ]
         );
         assert_eq!(listed(&with(17)), found);
+        let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 10);
+        assert_eq!(
+            addresses(&found),
+            [
+                (Ipv4Addr::new(10, 96, 0, 10).into(), 8080),
+                (ipv6.into(), 8080)
+            ]
+            .into()
+        );
+    }
+
+    #[test]
+    fn only_services_of_tcp_have_an_address() {
+        for line in [
+            "UDP  0A60000A:1F90 rr",
+            "FWM  00000001 wlc",
+            "TCP  0A60000A",
+            "TCP",
+        ] {
+            assert_eq!(address(line), None, "{line}");
+        }
     }
 }

@@ -14,7 +14,7 @@ mod legacy;
 pub use chains::{Chain, chains};
 pub use changes::RuleChanges;
 pub use hooks::{Hook, hooks};
-pub use ipvs::services as virtual_services;
+pub use ipvs::{addresses as virtual_addresses, services as virtual_services};
 pub use legacy::tables as legacy_tables;
 
 use super::netlink::NetlinkError;
