@@ -30,7 +30,7 @@ use crate::{
 pub const KERNELS: [&str; 2] = [kernel::RELEASES[0].0, kernel::RELEASES[1].0];
 
 /// How long the machine may run.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// This system's programs that the tests run.
 const PROGRAMS: [&str; 10] = [
     "chrt", "ip", "netstat", "nft", "nginx", "setpriv", "sh", "ss", "taskset", "tc",
