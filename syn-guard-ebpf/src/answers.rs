@@ -153,6 +153,10 @@ fn whose(
     if unsafe { (*request).src_port } != u32::from(flow.local_port) {
         return Whose::Others;
     }
+    // SAFETY: as above.
+    if !unsafe { is_to_client(request, flow) } {
+        return Whose::Others;
+    }
     // SAFETY: as above; what it returns is null or a listener, and need not be given back.
     let listener: *mut bpf_sock = unsafe { bpf_get_listener_sock(request) };
     if listener.is_null() {
@@ -175,6 +179,27 @@ fn whose(
         Whose::Listeners
     } else {
         Whose::Others
+    }
+}
+
+/// Whether a request is the client's of the wire: not where NAT gives the stack another
+/// source (`type nat hook input`).
+///
+/// # Safety
+/// `request` must be a socket.
+#[inline(always)]
+unsafe fn is_to_client(request: *mut bpf_sock, flow: &Flow) -> bool {
+    let [w, x, y, z] = flow.remote.0;
+    // SAFETY: by the caller's word. The port stands as in a header.
+    unsafe {
+        if u16::from_be((*request).dst_port) != flow.remote_port {
+            return false;
+        }
+        if flow.remote.is_ipv4() {
+            return (*request).dst_ip4 == z;
+        }
+        let [a, b, c, d] = (*request).dst_ip6;
+        (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
     }
 }
 

@@ -65,7 +65,21 @@ use crate::maps::CONNTRACK_PROGRAM;
 #[xdp(frags)]
 #[inline(always)]
 pub fn syn_guard(context: XdpContext) -> u32 {
-    let reason = syn::handle(&context);
+    handle(&context)
+}
+
+/// The same in the stack (generic mode), which copies every packet for a program that takes
+/// several buffers and forgets where the Ethernet header was (`skb_pp_cow_data`, Linux 6.9 to
+/// 6.18): TC programs after it would look for all headers 14 bytes too far.
+#[xdp]
+#[inline(always)]
+pub fn syn_guard_generic(context: XdpContext) -> u32 {
+    handle(&context)
+}
+
+#[inline(always)]
+fn handle(context: &XdpContext) -> u32 {
+    let reason = syn::handle(context);
     count::verdict(reason);
     match reason.action() {
         Action::Pass => xdp_action::XDP_PASS,

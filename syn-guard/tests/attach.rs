@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::{SOON, second_cable};
@@ -138,4 +138,37 @@ fn an_idle_guard_is_in_nobodys_way() {
         .sum();
     assert_eq!(counted, 1000, "{service}");
     assert!(guard.stop_at_once().unwrap().success());
+}
+
+/// A TC program that drops SYNs of IPv4 to port 80, which it finds by their place behind the
+/// Ethernet header.
+const DROPS: &str = "tc qdisc add dev sg-server clsact
+    tc filter add dev sg-server ingress bpf bytecode \
+        '4,40 0 0 36,21 0 1 80,6 0 0 2,6 0 0 4294967295' direct-action";
+
+#[test]
+fn other_tc_programs_see_packets_as_without_a_guard() {
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let nginx = Nginx::start(&lab).unwrap();
+    lab.server().output("sh", &["-ec", DROPS]).unwrap();
+    let answered = |service: SocketAddr| {
+        let within = if service.is_ipv6() {
+            SOON
+        } else {
+            Duration::from_millis(300)
+        };
+        let connect = || TcpStream::connect_timeout(&service, within).is_ok();
+        lab.client().run(connect).unwrap()
+    };
+    let both = || (answered(nginx.ipv4()), answered(nginx.ipv6()));
+    assert_eq!(both(), (false, true), "without a guard");
+    for mode in ["native", "generic"] {
+        for what in ["off", "observe"] {
+            let guard = Guard::start(&lab, &["--mode", what, "--xdp-mode", mode]).unwrap();
+            assert_eq!(both(), (false, true), "{mode}, {what}");
+            assert!(guard.stop_at_once().unwrap().success());
+        }
+    }
 }

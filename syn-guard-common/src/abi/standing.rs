@@ -10,7 +10,7 @@ pub type Moment = u16;
 pub const ELSEWHERE: Moment = u16::MAX;
 
 /// For how long an answer that was seen stands for those that were not, units.
-const PROVED: u16 = 30;
+const PROVED: u16 = 15;
 /// After so many units the data path asks again.
 const ASK_AFTER: u16 = 8;
 /// For how long a listener whose connections were lost stands back the first time, units;

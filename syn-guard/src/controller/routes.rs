@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::ControllerError;
 use super::closed::Closures;
-use super::route_classes::{Classes, Clients, Device, Path};
+use super::route_classes::{Classes, Clients, Device, MAX_CLASSES, Path};
 use crate::kernel::TcpSettings;
 use crate::kernel::changes::RouteChanges;
 use crate::kernel::interfaces::Interface;
@@ -102,9 +102,16 @@ impl RouteReader {
         let ipv6 = classes(&self.ipv6, true, before.map(|all| &all.ipv6), room);
         let cut = ipv4.cut || ipv6.cut;
         if cut && !self.said_cut {
-            warn!(
-                "too many routes differ in MTU, advmss, window or hop limit, or prefixes in the services that are open to them, to answer each client as its own says: cookies advertise the least MSS, and services that are open to some only get none"
-            );
+            if closures.all() == 0 {
+                warn!(
+                    "too many routes differ in MTU, advmss, window or hop limit to answer each client as its own says: cookies advertise the least MSS"
+                );
+            } else {
+                warn!(
+                    "services are open to too many different sets of prefixes (open_to; {} at most, with the routes that differ): services with open_to send no cookies, and those of the others advertise the least MSS",
+                    MAX_CLASSES - 1
+                );
+            }
         }
         self.said_cut = cut;
         Ok(RouteClasses { ipv4, ipv6 })

@@ -45,7 +45,7 @@ impl Standing {
                 "no cookies on {list}: look-ups from the guarded interface do not find the listener, which is bound to another one (SO_BINDTODEVICE) or has just gone"
             ),
             Self::Unanswered => format!(
-                "no cookies on {list}: the host answers none of the SYNs there itself (a firewall drops them, or they are led to another socket or host)"
+                "no cookies on {list}: no SYN-ACK of the host's own leaves by a guarded interface (a firewall drops the SYNs, they are led to another socket or host, or the answers leave by another interface: guard that one too)"
             ),
             Self::StandsBack => format!(
                 "stands back on {list}: connections made from cookies were lost; the kernel answers SYNs, and cookies are tried again after a minute, or later where it happens again"

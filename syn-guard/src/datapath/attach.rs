@@ -7,8 +7,8 @@ use aya::programs::xdp::{XdpLink, XdpMode as Flags};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp};
 
 use super::error::one_line;
-use super::load::program;
-use super::object::{ANSWERS, TC, XDP};
+use super::load::{load_xdp, program};
+use super::object::{ANSWERS, TC, XDP, XDP_GENERIC};
 use super::xdp_mode::{AttachMode, XdpModeChoice, advice, errno};
 use super::{DataPath, DataPathError};
 use crate::kernel::interfaces::{XdpMode, XdpProgram};
@@ -174,6 +174,18 @@ impl DataPath {
         pins.pin(link, &name).map(Some)
     }
 
+    /// The XDP program of a mode, loaded.
+    fn xdp_for(&mut self, mode: AttachMode) -> Result<&mut Xdp, DataPathError> {
+        if mode == AttachMode::Native {
+            return program(&mut self.ebpf, XDP);
+        }
+        let generic: &mut Xdp = program(&mut self.ebpf, XDP_GENERIC)?;
+        if generic.fd().is_err() {
+            load_xdp(&mut self.ebpf, XDP_GENERIC)?;
+        }
+        program(&mut self.ebpf, XDP_GENERIC)
+    }
+
     #[allow(
         clippy::type_complexity,
         reason = "one private caller takes it apart at once"
@@ -187,18 +199,18 @@ impl DataPath {
         let earlier = self.pins.link(&name);
         let pins = self.pins.clone();
         let choice = self.xdp_mode;
-        let program: &mut Xdp = program(&mut self.ebpf, XDP)?;
         let attached = interfaces::xdp_program(index)?;
         let mode = attached.map(|attached| AttachMode::of(attached.mode));
         if let Some(earlier) = earlier {
             if mode.is_none_or(|mode| choice.allows(mode)) {
+                let mode = mode.unwrap_or(AttachMode::Native);
+                let program = self.xdp_for(mode)?;
                 let swapped = XdpLink::try_from(FdLink::from(earlier))
                     .ok()
                     .and_then(|link| program.attach_to_link(link).ok());
                 pins.unpin(&name);
                 if let Some(id) = swapped {
                     let link = pin_xdp(&pins, program, id, interface, &name)?;
-                    let mode = mode.unwrap_or(AttachMode::Native);
                     return Ok((link, mode, None, true));
                 }
             } else {
@@ -224,6 +236,7 @@ impl DataPath {
                 advised = "; attach one there";
                 continue;
             }
+            let program = self.xdp_for(mode)?;
             match program.attach_to_if_index(index, flags) {
                 Ok(id) => {
                     let link = pin_xdp(&pins, program, id, interface, &name)?;

@@ -175,7 +175,7 @@ fn random_u64() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-fn load_xdp(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataPathError> {
+pub(super) fn load_xdp(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataPathError> {
     let program: &mut Xdp = program(ebpf, name)?;
     program.load().map_err(|error| refused(name, &error))
 }

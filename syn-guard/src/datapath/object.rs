@@ -6,6 +6,8 @@ pub(super) static OBJECT: &[u8] =
 
 /// The XDP program.
 pub(super) const XDP: &str = "syn_guard";
+/// The same for generic mode.
+pub(super) const XDP_GENERIC: &str = "syn_guard_generic";
 /// The TC program.
 pub(super) const TC: &str = "syn_guard_ack";
 /// The TC program of what leaves the host.

@@ -14,14 +14,29 @@ use crate::{SOON, counter, rules, stop};
 /// More than the listener's backlog of 128, and than all limits that come from it.
 const FORGED: u16 = 600;
 
+/// The stack sees other sources than the wire.
+const OTHER_SOURCES: &str = "table ip sg_nat {
+    chain input {
+        type nat hook input priority 100;
+        tcp dport 8080 snat to 198.18.77.7
+    }
+}
+table ip6 sg_nat {
+    chain input {
+        type nat hook input priority 100;
+        tcp dport 8080 snat to 2001:db8:77::7
+    }
+}";
+
 /// Rules, the value of `nf_conntrack_tcp_loose`, and whose page clients get.
-const ROWS: [(&str, &str, &str, &str); 6] = [
+const ROWS: [(&str, &str, &str, &str); 7] = [
     ("no rules", "", "1", "own"),
     ("NAT for others", FOR_OTHERS, "1", "own"),
     ("a firewall", STATEFUL, "0", "own"),
     ("redirected", REDIRECT, "1", "other"),
     ("a transparent proxy", TPROXY, "1", "other"),
     ("SYNPROXY", SYNPROXY, "0", "own"),
+    ("other sources", OTHER_SOURCES, "1", "own"),
 ];
 
 #[test]

@@ -54,6 +54,8 @@ fn configure<'a>(cargo: &'a mut Command, tools: &Tools, paths: &Paths) -> &'a mu
         "-Ctarget-cpu=v3".into(),
         format!("-Clinker={}", tools.linker.display()),
         "-Clink-arg=--btf".into(),
+        // A program calls no function of its own, whatever it is called from twice.
+        "-Clink-arg=--llvm-args=-inline-threshold=1000000".into(),
     ];
     cargo
         .args([

@@ -54,7 +54,7 @@ pub const TABLE: Table = Table {
             name: "open_to",
             kind: Kind::List(Scalar::Prefix),
             computed: None,
-            doc: "To whom a firewall opens the port, where not to everybody: the others' SYNs go to the stack, which drops them; only these get cookies. Empty: everybody.",
+            doc: "To whom a firewall opens the port, where not to everybody: the others' SYNs go to the stack, which drops them; only these get cookies. Name IPv6 prefixes too, or no IPv6 client gets any. Services may differ in it by 15 sets of prefixes. Empty: everybody.",
             restart: false,
             flag: None,
             get: |wanted, port| {
