@@ -1,6 +1,8 @@
 //! The same rules, with a guard that observes, and with one that a flood made protect, in
 //! generic mode.
 
+use std::time::Duration;
+
 use xtask::lab::{Guard, HandMade, Lab, TcpOptions};
 
 use crate::clients::all_get;
@@ -68,24 +70,34 @@ fn in_a_flood_nothing_is_lost_in_generic_mode() {
         lab.server().set_sysctl(LOOSE, loose).unwrap();
         let arguments = ["--mode", "auto", "--xdp-mode", "generic"];
         let guard = Guard::start(&lab, &arguments).unwrap();
+        all_get(&lab, &format!("{what}, before"), page, &at(PORT));
         let mut hand_made = HandMade::new(&lab).unwrap();
-        for service in at(PORT) {
-            for index in 0..FORGED {
-                let source = (spoofed(service.is_ipv6(), index), 10_000).into();
-                drop(hand_made.syn(source, service, TcpOptions::FULL).unwrap());
+        // The second wave comes when the controller has done what it does as an attack begins.
+        for wave in 0..2 {
+            std::thread::sleep(wave * Duration::from_secs(1));
+            flood(&lab, &guard, &mut hand_made, 10_000 + wave as u16);
+            let state = guard.service(&lab, PORT).unwrap()["state"].clone();
+            // Where the stack itself answers as this listener.
+            if matches!(what, "no rules" | "NAT for others" | "a firewall") {
+                assert_eq!(state, "protecting", "{what}");
             }
+            all_get(&lab, &format!("{what}, in a flood"), page, &at(PORT));
         }
-        wait_until("all were seen", SOON, || {
-            counter(&guard, &lab, PORT, "syns") >= 2 * u64::from(FORGED)
-        });
-        settle(&mut hand_made);
-        let state = guard.service(&lab, PORT).unwrap()["state"].clone();
-        println!("{what}: {state}");
-        // Where the stack itself answers as this listener.
-        if matches!(what, "no rules" | "NAT for others" | "a firewall") {
-            assert_eq!(state, "protecting", "{what}");
-        }
-        all_get(&lab, &format!("{what}, in a flood"), page, &at(PORT));
         stop(guard);
     }
+}
+
+/// Sends forged SYNs from this port and waits until the guard saw them.
+fn flood(lab: &Lab, guard: &Guard, hand_made: &mut HandMade, port: u16) {
+    let before = counter(guard, lab, PORT, "syns");
+    for service in at(PORT) {
+        for index in 0..FORGED {
+            let source = (spoofed(service.is_ipv6(), index), port).into();
+            drop(hand_made.syn(source, service, TcpOptions::FULL).unwrap());
+        }
+    }
+    wait_until("all were seen", SOON, || {
+        counter(guard, lab, PORT, "syns") >= before + 2 * u64::from(FORGED)
+    });
+    settle(hand_made);
 }
