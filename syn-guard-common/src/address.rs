@@ -34,15 +34,16 @@ impl Address {
     }
 
     /// Whether a packet may come from this address and an answer may go to it:
-    /// the stack drops packets from this network, the loopback, multicast and
-    /// broadcast addresses (`ip_route_input_slow`, `ipv6_rcv`, Linux 6.18).
+    /// the stack drops packets from the unspecified, loopback, multicast and broadcast
+    /// addresses (`ip_route_input_slow`, `ipv6_rcv`, Linux 6.18; of 0.0.0.0/8 only the first
+    /// address, since Linux 5.3).
     #[inline(always)]
     #[must_use]
     pub const fn may_be_client(&self) -> bool {
         let first = u32::from_be(self.0[3]);
         if self.is_ipv4() {
             let net = first >> 24;
-            return net != 0 && net != 127 && net & 0xf0 != 0xe0 && first != u32::MAX;
+            return first != 0 && net != 127 && net & 0xf0 != 0xe0 && first != u32::MAX;
         }
         let high = u32::from_be(self.0[0]);
         // Unspecified and loopback are all zeroes but for the last bit.
@@ -131,7 +132,6 @@ mod tests {
         let may = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).may_be_client();
         for bad in [
             "0.0.0.0",
-            "0.1.2.3",
             "127.0.0.1",
             "224.0.0.1",
             "239.1.2.3",
@@ -144,6 +144,8 @@ mod tests {
             assert!(!may(bad), "{bad}");
         }
         for good in [
+            "0.0.0.1",
+            "0.255.255.255",
             "1.2.3.4",
             "10.0.0.1",
             "126.1.1.1",

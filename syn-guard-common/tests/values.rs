@@ -207,7 +207,7 @@ proptest! {
     #[test]
     fn addresses_come_back(v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>()) {
         let no_client = Ipv4Addr::from(v4);
-        let no_client = no_client.octets()[0] == 0
+        let no_client = no_client.is_unspecified()
             || no_client.is_loopback()
             || no_client.is_multicast()
             || no_client.is_broadcast();

@@ -61,6 +61,7 @@ const fn case(name: &'static str, source: &'static str, port: u16, answered: boo
 const CASES: &[Case] = &[
     case("a client", "10.7.0.1", 80, true),
     case("a client, IPv6", "2001:db8:2000::1", 80, true),
+    case("a source of 0.0.0.0/8", "0.7.7.7", 80, true),
     case("the host itself", "198.18.0.77", 80, false),
     case("the link's broadcast address", "198.18.0.255", 80, false),
     case("blackhole", "10.66.0.1", 80, false),

@@ -7,7 +7,7 @@ use crate::setting::UNGUARDED;
 /// Dropped by a service that protects, and their like.
 pub fn kinds() -> Vec<Kind> {
     vec![
-        ("SYN from 0.0.0.0/8", from(&["0.0.0.0", "0.1.2.3"])),
+        ("SYN from 0.0.0.0", from(&["0.0.0.0"])),
         (
             "SYN from 127.0.0.0/8 or ::1",
             from(&["127.0.0.1", "127.255.0.1", "::1"]),

@@ -109,8 +109,9 @@ pub fn answered() -> Vec<Kind> {
             }),
         ),
         (
-            "SYN from link-local, private or reserved networks",
+            "SYN from link-local, private or reserved networks, 0.0.0.0/8 among them",
             from(&[
+                "0.1.2.3",
                 "169.254.7.7",
                 "192.168.1.1",
                 "240.0.0.1",

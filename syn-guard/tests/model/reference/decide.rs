@@ -304,7 +304,7 @@ fn is_mapped(address: IpAddr) -> bool {
 fn may_be_client(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
-            address.octets()[0] != 0
+            !address.is_unspecified()
                 && !address.is_loopback()
                 && !address.is_multicast()
                 && address != Ipv4Addr::BROADCAST
