@@ -1,6 +1,5 @@
 //! What the kernel's own counters say while the guard answers, as docs/operating.md has it.
 //! Needs root; without it the test says so and passes, except where `CI=true`.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
 
 mod common;
 
