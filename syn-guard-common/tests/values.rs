@@ -10,7 +10,7 @@ use syn_guard_common::abi::{
 use syn_guard_common::address::Address;
 use syn_guard_common::cookie::{self, Terms};
 use syn_guard_common::life::half_open_life_ns;
-use syn_guard_common::policy::{Hold, Limits, Load, Wanted};
+use syn_guard_common::policy::{Hold, LEAST_HALF_OPEN, Limits, Load, Wanted};
 use syn_guard_common::wire::{Options, Sum, found};
 
 fn offer() -> impl Strategy<Value = Options> {
@@ -143,7 +143,8 @@ proptest! {
         let limits = Limits::new(backlog, &wanted, capacity).half_open;
         prop_assert!(1 <= limits.off && limits.off <= limits.on);
         prop_assert!(limits.on <= capacity.max(1));
-        prop_assert!(limits.on <= set.unwrap_or(backlog / 2).max(1));
+        let most = set.unwrap_or((backlog / 2).max(LEAST_HALF_OPEN)).max(1);
+        prop_assert!(limits.on <= most);
     }
 
     #[test]

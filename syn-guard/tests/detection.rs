@@ -400,3 +400,44 @@ fn connections_refused_for_want_of_backlog_are_a_reason() {
     assert!(value.parse::<u64>().unwrap() >= 5, "{reason}");
     stop(guard);
 }
+
+#[test]
+fn a_port_scan_of_small_listeners_is_no_alarm() {
+    const BACKLOGS: [(u16, i32); 4] = [(8001, 0), (8002, 1), (8003, 2), (8004, 5)];
+    let Some(lab) = Lab::for_test().unwrap() else {
+        return;
+    };
+    let listen = |(port, backlog)| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+        let all = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        socket.bind(&all.into())?;
+        socket.listen(backlog)?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    let listeners = lab.server().run(|| BACKLOGS.map(listen)).unwrap();
+    let _listeners = listeners.map(Result::unwrap);
+    let guard = Guard::start(&lab, &["--mode", "auto"]).unwrap();
+    let mut hand_made = HandMade::new(&lab).unwrap();
+    // As many as the queue takes, and one more; none completes, none is reset.
+    for (port, backlog) in BACKLOGS {
+        for index in 0..=u16::try_from(backlog).unwrap() {
+            let source = (spoofed(false, index), 10_000).into();
+            let service = SocketAddr::from((xtask::lab::SERVER_IPV4, port));
+            drop(hand_made.syn(source, service, TcpOptions::FULL).unwrap());
+        }
+    }
+    let services = || BACKLOGS.map(|(port, _)| guard.service(&lab, port).unwrap());
+    wait_until("the kernel sends its SYN-ACKs again", KNOWN, || {
+        let again = |it: &Value| number(&it["signals"], "retransmitted") > 0;
+        services().iter().all(again)
+    });
+    // What follows from it would come within the next second.
+    std::thread::sleep(3 * SECOND);
+    for service in services() {
+        assert_eq!(service["state"], "observing", "{service}");
+        assert_eq!(service["flood"]["kind"], "none", "{service}");
+    }
+    let status = guard.status(&lab).unwrap();
+    assert_eq!(status["changes"], serde_json::json!([]), "{status}");
+    assert!(guard.stop_at_once().unwrap().success());
+}

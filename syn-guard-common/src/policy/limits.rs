@@ -7,6 +7,11 @@ use super::percent_of;
 /// address is far below.
 const LEAST_UNANSWERED_RATE: u64 = 1_000;
 
+/// The least limit of half-open connections, unless the operator says otherwise: a port scan
+/// or some lost handshakes leave fewer, and a listener with a smaller queue is served by the
+/// kernel's own cookies as soon as that is full.
+pub const LEAST_HALF_OPEN: u64 = 16;
+
 /// A limit with hysteresis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold {
@@ -65,7 +70,7 @@ impl Threshold {
 /// What the operator wants of a service's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Half-open connections; none: half of the backlog.
+    /// Half-open connections; none: half of the backlog, at least [`LEAST_HALF_OPEN`].
     pub half_open: Option<u64>,
     /// Half-open connections retransmitted at least once; none: four fifths of
     /// the limit of half-open ones; 0: no limit.
@@ -115,7 +120,7 @@ impl Limits {
         let calm = wanted.calm_percent;
         let half_open = wanted
             .half_open
-            .unwrap_or(backlog / 2)
+            .unwrap_or((backlog / 2).max(LEAST_HALF_OPEN))
             .clamp(1, capacity.max(1));
         let half_open = Threshold::new(half_open, calm);
         let retransmitted = wanted
@@ -159,8 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_of_one_still_has_a_limit() {
-        assert_eq!(half_open(1, None, 1000), Threshold { on: 1, off: 1 });
+    fn a_small_backlog_is_not_in_danger_for_a_port_scan() {
+        for backlog in [0, 1, 5, 31] {
+            assert_eq!(half_open(backlog, None, 1000).on, LEAST_HALF_OPEN);
+        }
+        assert_eq!(half_open(34, None, 1000).on, 17);
+        assert_eq!(half_open(5, Some(2), 1000).on, 2);
+        assert_eq!(half_open(5, None, 8).on, 8);
         assert_eq!(half_open(0, Some(0), 0), Threshold { on: 1, off: 1 });
     }
 

@@ -15,7 +15,7 @@ pub use counts::Counts;
 pub use estimate::Sources;
 pub use flood::{Assessment, Kind, Numbers};
 pub use hold::Hold;
-pub use limits::{Limits, Threshold, Wanted};
+pub use limits::{LEAST_HALF_OPEN, Limits, Threshold, Wanted};
 pub use load::Load;
 pub use reason::{Reason, Trigger, Why};
 pub use service::{Change, DRAIN_NS, Outcome, Rules, Sample, Service, Signals, Switch};

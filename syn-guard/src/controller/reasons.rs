@@ -1,7 +1,7 @@
 //! Why a service is in its state, in words: what was reached, the limit, and
 //! where that is set.
 
-use syn_guard_common::policy::{Assessment, Numbers, Reason, Trigger, Why};
+use syn_guard_common::policy::{Assessment, LEAST_HALF_OPEN, Numbers, Reason, Trigger, Why};
 
 use super::{Detection, ServiceOptions, mode_name};
 
@@ -86,6 +86,11 @@ impl Origins {
             format!("services.{}.max_half_open", self.port)
         } else if self.detection.max_half_open.is_some() {
             "detection.max_half_open, --max-half-open".to_owned()
+        } else if self.backlog / 2 < LEAST_HALF_OPEN {
+            format!(
+                "the least limit, the backlog is {}; detection.max_half_open, --max-half-open",
+                self.backlog
+            )
         } else {
             format!(
                 "half of the backlog of {}; detection.max_half_open, --max-half-open",

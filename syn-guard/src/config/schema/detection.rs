@@ -27,7 +27,7 @@ pub const TABLE: Table = Table {
             table: "detection",
             name: "max_half_open",
             kind: number("half-open connections", 1, MOST),
-            computed: Some("half of the listener's backlog"),
+            computed: Some("half of the listener's backlog, at least 16"),
             doc: "Half-open connections at which a service protects; more than 65,536 stand for 65,536.",
             restart: false,
             flag: Some("--max-half-open"),

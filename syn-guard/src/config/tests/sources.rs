@@ -82,7 +82,7 @@ fn run_time_over_flags_over_file_over_defaults() {
     let default = source.set("detection.max_half_open", "12").unwrap();
     assert_eq!(
         default.changes[0].to_string(),
-        "detection.max_half_open: half of the listener's backlog -> 12"
+        "detection.max_half_open: half of the listener's backlog, at least 16 -> 12"
     );
 }
 
