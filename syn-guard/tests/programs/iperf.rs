@@ -30,7 +30,7 @@ fn iperf3_gets_its_bytes_through() {
             assert!(up > 0 || direction == Direction::Down, "{what}");
             assert!(down > 0 || direction == Direction::Up, "{what}");
             let tried = direction.connections();
-            watch.end(&what, Tally { tried, failed: 0 });
+            watch.end_under_way(&what, Tally { tried, failed: 0 });
         }
     }
     assert!(guard.stop_at_once().unwrap().success());

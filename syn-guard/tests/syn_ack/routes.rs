@@ -147,6 +147,12 @@ fn the_guards_answer_is_the_listeners_own_by_every_route() {
         failed += &ask(&mut twins, &syns, group, name).1;
     }
     ip(server, "link del sg-other");
+    for (family, via) in [
+        ("-4", CLIENT_IPV4.to_string()),
+        ("-6", CLIENT_IPV6.to_string()),
+    ] {
+        ip(server, &format!("{family} route replace default via {via}"));
+    }
     for (group, groups, _) in ROUTES {
         route(server, "del", group, groups, "");
     }

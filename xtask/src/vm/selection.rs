@@ -116,6 +116,11 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "listeners", Nothing),
     file(
         "syn-guard",
+        "kernel_counters",
+        All("counts what engines of Linux 6.18 count"),
+    ),
+    file(
+        "syn-guard",
         "many_services",
         Some(&[("a_thousand_services_are_guarded_within_bounds", FAST)]),
     ),
@@ -157,6 +162,11 @@ pub(super) const FILES: &[TestFile] = &[
     ),
     file(
         "syn-guard",
+        "reuse_port",
+        All("says which member the stack of Linux 6.18 chooses"),
+    ),
+    file(
+        "syn-guard",
         "shared_lines",
         All("reads ring buffers and counts by the moment"),
     ),
@@ -175,6 +185,7 @@ pub(super) const FILES: &[TestFile] = &[
     file("syn-guard", "stack", Nothing),
     file("syn-guard", "switch", All(FAST)),
     file("syn-guard", "syn_ack", Nothing),
+    file("syn-guard", "silence", Nothing),
     file("syn-guard", "tune", Nothing),
     file("syn-guard", "virtio", Nothing),
     file("syn-guard", "vrf", Nothing),
