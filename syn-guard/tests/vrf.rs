@@ -178,7 +178,9 @@ fn a_vrf_and_its_ports_are_refused_and_another_interface_is_taken() {
     assert!(said.contains("vrf-blue is a VRF"), "{said}");
 
     // By the default routes: of two the one that can be guarded, of one none.
-    let route = "ip route add default via 198.18.5.2 dev sg-second onlink metric 1";
+    let route = "ip -4 route del default
+        ip -6 route del default
+        ip route add default via 198.18.5.2 dev sg-second onlink metric 1";
     lab.server().output("sh", &["-ec", route]).unwrap();
     let said = refused(&lab, &[]);
     assert!(said.contains("sg-second is a port of a VRF"), "{said}");
