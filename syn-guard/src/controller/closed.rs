@@ -129,16 +129,7 @@ fn around<T>(all: &BTreeMap<Place, T>, place: Place) -> Option<&T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PATH: Path = Path {
-        mss: 1460,
-        window: 0,
-        segments: 0,
-        hop_limit: 64,
-        ecn: false,
-        silent: false,
-        closed: 0,
-    };
+    use crate::controller::route_classes::PATH;
 
     fn open_to(port: u16, prefixes: &[&str]) -> (u16, ServiceOptions) {
         let options = ServiceOptions {

@@ -266,19 +266,21 @@ impl Classes {
 }
 
 #[cfg(test)]
+/// A path as most are.
+pub const PATH: Path = Path {
+    mss: 1460,
+    window: 0,
+    segments: 0,
+    hop_limit: 64,
+    ecn: false,
+    silent: false,
+    closed: 0,
+};
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::route_metrics::{Metrics, Prefix};
-
-    const PATH: Path = Path {
-        mss: 1460,
-        window: 0,
-        segments: 0,
-        hop_limit: 64,
-        ecn: false,
-        silent: false,
-        closed: 0,
-    };
 
     fn clients(closures: &Closures) -> Clients<'_> {
         Clients {

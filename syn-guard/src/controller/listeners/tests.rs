@@ -5,7 +5,7 @@ use super::entry::FULL_NS;
 use super::proxies::PROXIES;
 use super::*;
 use crate::controller::closed::Closures;
-use crate::controller::route_classes::{Classes, Clients, Path};
+use crate::controller::route_classes::{Classes, Clients, PATH, Path};
 use crate::controller::routes::RouteClasses;
 use crate::controller::rules::VirtualAddresses;
 use crate::kernel::TcpSettings;
@@ -52,15 +52,7 @@ pub fn listener(local: &str, backlog: u32, accept_queue: u32) -> Listener {
 const NOW: u64 = 7_000_000_000;
 
 fn path(mss: u16) -> Path {
-    Path {
-        mss,
-        window: 0,
-        segments: 0,
-        hop_limit: 64,
-        ecn: false,
-        silent: false,
-        closed: 0,
-    }
+    Path { mss, ..PATH }
 }
 
 pub fn host() -> Host {
